@@ -1,0 +1,1 @@
+"""Distributed mixture-of-experts inference over real radios."""
