@@ -1,0 +1,1 @@
+"""The mixture-of-experts model: attention, gate, expert FFN, payload, aggregation, held-out text."""

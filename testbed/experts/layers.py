@@ -1,0 +1,180 @@
+"""One layer of the mixture of experts, cut where a round cuts it: attention, gate, expert, aggregation.
+
+    x ─ attend ─► h ─ expert_input ─► u ─ gate_scores ─► t (scores of the K experts)
+                  │                   └── apply_expert ─► f_k(u), at the node of expert k
+                  └───────────── aggregate(h, f, t) ────► x of the next layer
+
+All are pure functions; leading axes of `x`, `h` and `u` (a batch of passages) pass through unchanged.
+Pre-normalised residual blocks with root-mean-square normalisation, rotary positions (Su et al. 2021,
+arXiv:2104.09864) and squared-ReLU experts (So et al. 2021, arXiv:2109.08668).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.errors import ModelError
+from testbed.experts.model import Floats, Model, slot
+
+Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+ROTARY_BASE = 10_000.0
+_EPSILON = np.float32(1e-6)
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """Keys and values of one layer for the tokens seen so far: both (…, heads, T, d / heads) float32."""
+
+    keys: Floats
+    values: Floats
+
+    @property
+    def length(self) -> int:
+        """Number of tokens T seen so far."""
+        return int(self.keys.shape[-2])
+
+
+def embed(model: Model, tokens: NDArray[np.uint8], first_position: int = 0) -> Floats:
+    """Hidden states before the first layer, (…, N, d) for bytes (…, N).
+
+    `first_position` is the position of the first token in its passage; positions act in `attend`, here
+    they are only held against the model's context. ModelError if the passage grows past it, or if
+    `tokens` are not bytes.
+    """
+    if tokens.dtype != np.uint8:
+        raise ModelError(f"tokens: type {tokens.dtype} is not uint8; a token is a byte")
+    end = first_position + tokens.shape[-1]
+    if first_position < 0 or end > model.context:
+        raise ModelError(
+            f"tokens: positions {first_position}…{end - 1} leave 0…{model.context - 1}, the context that "
+            f"{model.name} was trained on; use shorter passages"
+        )
+    return model.embedding[tokens]
+
+
+def attend(model: Model, layer: int, x: Floats, cache: Cache | None = None) -> tuple[Floats, Cache]:
+    """Causal self-attention of one layer with its residual: x (…, N, d) → h (…, N, d), and the grown cache.
+
+    With a cache of T tokens, row n of `x` is token T + n and sees tokens 0 … T + n; so a passage may be
+    fed whole or piece by piece, with the same result up to rounding.
+    """
+    seen = cache.length if cache else 0
+    query, key, value = _heads(model, layer, x)
+    turn = rotary(seen, x.shape[-2], model.width // model.heads)
+    query, key = rotate(query, turn), rotate(key, turn)
+    if cache:
+        key = np.concatenate((cache.keys, key), axis=-2)
+        value = np.concatenate((cache.values, value), axis=-2)
+    mixed = _softmax_average(query, key, value, seen)
+    joined = np.swapaxes(mixed, -2, -3).reshape(x.shape)
+    return x + joined @ model.attention_out[layer], Cache(key, value)
+
+
+def expert_input(model: Model, layer: int, h: Floats) -> Floats:
+    """Normed hidden state u (…, d) of h (…, d): what gate and experts read, and what crosses the air.
+
+    Its root mean square is 1. It depends on `h` alone, for gains are folded into gate and experts.
+    """
+    del model, layer
+    return normalise(h)
+
+
+def gate_scores(model: Model, layer: int, u: Floats, temperature: float | None = None) -> Doubles:
+    """Scores t (…, K) of the K experts: softmax((u·W + b) / temperature), each row ≥ 0 with sum 1.
+
+    Without a temperature, the model's own. ModelError if it is not positive and finite.
+    """
+    divisor = model.temperature if temperature is None else temperature
+    if not (np.isfinite(divisor) and divisor > 0):
+        raise ModelError(f"temperature: {divisor} must be positive and finite")
+    logits = (u @ model.gate_weight[layer] + model.gate_bias[layer]).astype(np.float64) / divisor
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: Doubles = powers / powers.sum(axis=-1, keepdims=True)
+    return scores
+
+
+def apply_expert(model: Model, layer: int, expert: int, u: Floats) -> Floats:
+    """FFN of one expert: max(u·W_up, 0)²·W_down, (…, d) → (…, d). ModelError if it is not held here."""
+    place = slot(model, expert)
+    hidden = u @ model.expert_up[layer, place]
+    np.maximum(hidden, 0, out=hidden)
+    np.multiply(hidden, hidden, out=hidden)
+    output: Floats = hidden @ model.expert_down[layer, place]
+    return output
+
+
+def aggregate(
+    h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, renormalise: bool = True
+) -> Floats:
+    """Residual plus the score-weighted sum over the experts whose outputs arrived, (…, N, d).
+
+    x[n] = h[n] + Σ_k w[n, k]·outputs[n, k], w = scores over the delivered experts, divided by their sum
+    where `renormalise`. `outputs` (…, N, K, d) counts only where `delivered` (…, N, K); a token that got
+    nothing keeps its residual h.
+    """
+    weights = np.where(delivered, scores, 0.0)
+    if renormalise:
+        total = weights.sum(axis=-1, keepdims=True)
+        weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    arrived = np.where(delivered[..., None], outputs, np.float32(0))
+    return np.asarray(h + np.einsum("...k,...kd->...d", weights.astype(np.float32), arrived))
+
+
+def predict(model: Model, x: Floats) -> Floats:
+    """Logits (…, 256) of the next byte after each token, from the states (…, d) after the last layer."""
+    logits: Floats = normalise(x) @ model.head
+    return logits
+
+
+def normalise(x: Floats) -> Floats:
+    """Rows of x (…, d) divided by their root mean square."""
+    power = np.einsum("...d,...d->...", x, x)[..., None] / np.float32(x.shape[-1])
+    return np.asarray(x / np.sqrt(power + _EPSILON), dtype=np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def rotary(first: int, count: int, size: int) -> tuple[Floats, Floats]:
+    """Cosines and sines (count, size / 2) that turn a head of `size` values from position `first` on."""
+    rates = ROTARY_BASE ** (-np.arange(size // 2) / (size // 2))
+    angles = np.outer(np.arange(first, first + count), rates)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def rotate(values: Floats, turn: tuple[Floats, Floats]) -> Floats:
+    """Turn value i and value i + size/2 of each head, as a pair, by the angle of their position."""
+    cosine, sine = turn
+    half = values.shape[-1] // 2
+    first, second = values[..., :half], values[..., half:]
+    return np.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
+
+
+def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Query, key and value of each head, (…, heads, N, d / heads)."""
+    mixed = normalise(x) @ model.attention_in[layer]
+    split = mixed.reshape(*x.shape[:-1], 3, model.heads, model.width // model.heads)
+    query, key, value = (np.swapaxes(split[..., part, :, :], -2, -3) for part in range(3))
+    return query, key, value
+
+
+def _softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Floats:
+    """softmax(q·kᵀ / √size) · v over the tokens up to each one's own, (…, heads, N, size)."""
+    weights = (query * np.float32(query.shape[-1] ** -0.5)) @ np.swapaxes(key, -1, -2)
+    weights += _mask(seen, query.shape[-2])
+    weights -= weights.max(axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    total = weights.sum(axis=-1, keepdims=True)
+    averages: Floats = (weights @ value) / total
+    return averages
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(seen: int, count: int) -> Floats:
+    """0 where token seen + row may look at token column, −∞ where that lies in its future."""
+    future = np.arange(seen + count) > (seen + np.arange(count))[:, None]
+    return np.where(future, np.float32(-np.inf), np.float32(0))
