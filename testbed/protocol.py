@@ -155,8 +155,8 @@ class Node(Protocol):
         """Number of this node, and of the expert it holds."""
         ...
 
-    def begin(self) -> None:
-        """Embed this node's tokens; what an earlier pass left behind is forgotten."""
+    def begin(self, batch: int) -> None:
+        """Take up the tokens of `batch` = 0…; what an earlier batch left behind is forgotten."""
         ...
 
     def sound(self, number: int) -> float:
