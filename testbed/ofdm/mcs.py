@@ -1,0 +1,146 @@
+"""Modulation and coding schemes: what each carries, the SNR it needs, and which one a link should use.
+
+The schemes are those of IEEE 802.11ac (VHT-MCS 0…9). Their thresholds are measured, not assumed
+(`benchmarks/mcs_thresholds.py` writes data/mcs_thresholds.json): SNR per subcarrier in Gaussian noise at which
+one block in a hundred is lost.
+
+Over a frequency-selective channel a link's effective SNR is that of the flat channel with the same mean mutual
+information per coded bit (MIESM; K. Brueninghaus et al., "Link performance models for system level
+simulations of broadband radio access systems", IEEE PIMRC 2005), the information being that of bit-interleaved
+coded modulation (G. Caire, G. Taricco, E. Biglieri, IEEE Trans. Inf. Theory 44(3), 1998).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from testbed.errors import FrameError, SignalError
+from testbed.ofdm.modulation import gray_levels, label_bits, level_spacing
+from testbed.units import db, from_db
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mcs:
+    """One scheme.
+
+    Attributes:
+        index: position in `MCS`.
+        name: e.g. "16-QAM 3/4".
+        bits_per_symbol: coded bits of one symbol on one subcarrier.
+        code_rate: information bits per coded bit.
+        snr_threshold_db: SNR per subcarrier in dB at which the block error rate is 1e-2.
+    """
+
+    index: int
+    name: str
+    bits_per_symbol: int
+    code_rate: Fraction
+    snr_threshold_db: float
+
+    @property
+    def efficiency(self) -> float:
+        """Information bits per symbol and subcarrier."""
+        return float(self.bits_per_symbol * self.code_rate)
+
+
+def _load() -> tuple[Mcs, ...]:
+    text = resources.files("testbed.ofdm").joinpath("data", "mcs_thresholds.json").read_text(encoding="utf-8")
+    rows = json.loads(text)["schemes"]
+    return tuple(
+        Mcs(i, r["name"], r["bits_per_symbol"], Fraction(r["code_rate"]), r["snr_threshold_db"])
+        for i, r in enumerate(rows)
+    )
+
+
+MCS: Final = _load()
+"""All schemes, rising in efficiency and in threshold."""
+
+
+def find_mcs(mcs: int | Mcs) -> Mcs:
+    """The scheme of an index, or the scheme itself; FrameError for an unknown index."""
+    if isinstance(mcs, Mcs):
+        return mcs
+    if not 0 <= mcs < len(MCS):
+        raise FrameError(f"mcs={mcs} is unknown; choose 0…{len(MCS) - 1}")
+    return MCS[mcs]
+
+
+def spectral_efficiency(snr: ArrayLike, margin_db: float = 0.0) -> Doubles:
+    """Bits per symbol and subcarrier of the best scheme that each SNR supports, 0 where none does.
+
+    Args:
+        snr: any shape, linear SNR per subcarrier; NaN counts as 0.
+        margin_db: how far the SNR must lie above a scheme's threshold.
+
+    Returns:
+        Array of snr's shape.
+    """
+    thresholds = from_db(np.array([m.snr_threshold_db for m in MCS]) + margin_db)
+    steps = np.array([0.0] + [m.efficiency for m in MCS])
+    return np.asarray(steps[np.searchsorted(thresholds, np.nan_to_num(np.asarray(snr, float)), side="right")])
+
+
+def effective_snr(snr: ArrayLike, mcs: int | Mcs) -> float:
+    """Linear SNR of the flat channel that carries the scheme as well as these subcarriers do.
+
+    Args:
+        snr: (s,) linear SNR per subcarrier the block is spread over, s ≥ 1.
+        mcs: the scheme, for its constellation.
+
+    Raises:
+        SignalError: no subcarrier, NaN or negative SNR.
+    """
+    values = np.asarray(snr, dtype=float)
+    if values.ndim != 1 or not values.size or not np.all(values >= 0):
+        raise SignalError(f"snr of shape {values.shape} must be (s,) numbers of 0 or more, s ≥ 1")
+    grid, information = _information_table(find_mcs(mcs).bits_per_symbol)
+    mean = np.interp(db(values), grid, information).mean()
+    return float(from_db(np.interp(mean, information, grid)))
+
+
+def choose_mcs(snr: ArrayLike, margin_db: float) -> Mcs | None:
+    """The scheme of most bits whose threshold the effective SNR of snr (s,) exceeds by margin_db, or None."""
+    for scheme in reversed(MCS):
+        if db(effective_snr(snr, scheme)) >= scheme.snr_threshold_db + margin_db:
+            return scheme
+    return None
+
+
+def bit_information(snr: ArrayLike, bits_per_symbol: int) -> Doubles:
+    """Mean mutual information between a coded bit and its exact LLR at each linear SNR (s,): (s,) in [0, 1].
+
+    I = 1 − E log2(1 + exp(−(1 − 2b)·LLR)), by Gauss-Hermite quadrature over the noise of one axis.
+    """
+    gain = np.sqrt(np.asarray(snr, dtype=float))[:, None, None] * level_spacing(bits_per_symbol)
+    levels = gray_levels(max(bits_per_symbol // 2, 1))
+    is_set = label_bits(max(bits_per_symbol // 2, 1))
+    nodes, weights = np.polynomial.hermite.hermgauss(48)
+    received = gain * levels[:, None] + nodes
+    metric = -((received[..., None] - gain[..., None] * levels) ** 2)
+    total = np.logaddexp.reduce(metric, axis=-1)
+    loss = np.zeros(gain.shape[0])
+    for j in range(len(is_set)):
+        same = is_set[j][:, None] == is_set[j]
+        own = np.logaddexp.reduce(np.where(same[:, None, :], metric, -np.inf), axis=-1)
+        loss += ((total - own) @ (weights / np.sqrt(np.pi))).mean(axis=1)
+    return np.asarray(1.0 - loss / np.log(2.0) / len(is_set))
+
+
+@cache
+def _information_table(bits_per_symbol: int) -> tuple[Doubles, Doubles]:
+    """SNR in dB and bit information there, both rising; the information stops short of saturation."""
+    grid = np.arange(-40.0, 45.0, 0.25)
+    information = bit_information(from_db(grid), bits_per_symbol)
+    rising = np.concatenate([[True], np.diff(information) > 1e-12])
+    last = len(grid) if rising.all() else int(np.argmin(rising))
+    return grid[:last], information[:last]
