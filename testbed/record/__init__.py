@@ -1,0 +1,1 @@
+"""A run on disk: the run folder, the writer process and its HDF5 record, reading, figures, the report."""

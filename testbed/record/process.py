@@ -1,0 +1,137 @@
+"""The writer process: rounds come in on standard input, HDF5 goes to disk, answers go to standard output.
+
+    python -m testbed.record.process
+
+HDF5 can crash the process that runs out of disk inside of it; here that costs a process which holds nothing.
+It ends by `os._exit` after an HDF5 error, never by unwinding through the library. When its parent is gone it
+closes the file and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.record.folder import RunFolder, hold
+from testbed.record.pipe import Append, Broken, Close, Done, Full, Message, Open, receive, send
+from testbed.record.rows import RecordShape, check_rows
+from testbed.record.space import free_bytes
+from testbed.record.store import Store
+
+STDIN, STDOUT = 0, 1
+SYNC_SECONDS = 1.0
+CREATE_BYTES = 1 << 20
+Arrays = dict[str, NDArray[Any]]
+
+
+class Recorder:
+    """The open record and its timings file."""
+
+    def __init__(self, opening: Open, arrays: Arrays) -> None:
+        self.folder = RunFolder(Path(opening.path))
+        self.floor = opening.floor_bytes
+        self._lock = hold(self.folder)
+        shape = RecordShape(
+            nodes=opening.nodes,
+            layers=opening.layers,
+            frequency_hz=arrays["frequency_hz"],
+            data_frequency_hz=arrays["data_frequency_hz"],
+            center_hz=float("nan") if opening.center_hz is None else opening.center_hz,
+            spacing_hz=opening.spacing_hz,
+            clock=opening.clock,
+            attributes=opening.attributes,
+        )
+        self._sizes = shape.sizes()
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        self._timings = os.open(self.folder.timings, flags, 0o644)
+        self.store = Store(self.folder.record, shape)
+        self._data = os.open(self.folder.record, os.O_RDONLY)
+        self._synced = time.monotonic()
+
+    def append(self, timing: bytes, arrays: Arrays) -> Message:
+        """Commit one round, unless there is too little room for it."""
+        crc = arrays.pop("crc32")
+        check_rows(arrays, self._sizes)
+        needed = self.floor + 2 * sum(a.nbytes for a in arrays.values())
+        free = free_bytes(self.folder.path)
+        if free < needed:
+            return Full(free, needed)
+        _write_line(self._timings, timing)
+        self.store.append(arrays, crc.astype(np.uint32))
+        return Done(self.store.committed)
+
+    def sync(self, now: float) -> None:
+        """Push what is committed from memory to the disk, at most once in `SYNC_SECONDS`."""
+        if now - self._synced >= SYNC_SECONDS:
+            os.fsync(self._data)
+            os.fsync(self._timings)
+            self._synced = now
+
+    def close(self) -> Message:
+        """Finish the files."""
+        self.store.close()
+        os.fsync(self._data)
+        os.fsync(self._timings)
+        return Done(self.store.committed)
+
+
+def _write_line(handle: int, line: bytes) -> None:
+    written = os.write(handle, line)
+    if written != len(line):
+        raise OSError(f"timings.jsonl took {written} of {len(line)} bytes")
+
+
+def serve(recorder: Recorder) -> None:
+    """Answer frames until the last one, or until the other end is gone."""
+    while (frame := receive(STDIN, None)) is not None:
+        message, arrays = frame
+        if isinstance(message, Close):
+            send(STDOUT, recorder.close(), {}, None)
+            return
+        if not isinstance(message, Append):
+            raise ValueError(f"unexpected {type(message).__name__}")
+        send(STDOUT, recorder.append(message.timing, arrays), {}, None)
+        recorder.sync(time.monotonic())
+    recorder.close()
+
+
+def main() -> None:
+    """Entry point; the exit status is 0 after a clean end, else 3."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status = 3
+    recorder = None
+    try:
+        frame = receive(STDIN, None)
+        if frame is not None and isinstance(frame[0], Open):
+            recorder = Recorder(frame[0], frame[1])
+            send(STDOUT, Done(0), {}, None)
+            serve(recorder)
+        status = 0
+    except (EOFError, BrokenPipeError):
+        # The controller died inside a frame: everything acknowledged is there, the rest never was.
+        if recorder is not None:
+            recorder.close()
+    except Exception as error:  # noqa: BLE001  whatever it was, it becomes one sentence and an exit
+        _last_words(error)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _last_words(error: Exception) -> None:
+    text = str(getattr(error, "strerror", None) or error).splitlines()
+    reason = f"{type(error).__name__}: {text[0] if text else ''}"
+    try:
+        send(STDOUT, Broken(reason), {}, 1.0)
+    except OSError:
+        sys.stderr.write(reason + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The HDF5 file of a run: created once, one round appended at a time, a counter written last.
+
+NetCDF-4 conventions (dimension scales), HDF5 1.10 file format, single writer / multiple readers (SWMR), no
+compression, no time stamps: two runs with equal rounds give equal bytes. Only the writer process comes
+here, because HDF5 may crash a process whose disk is full.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.record.rows import RecordShape, Rows, checksum
+from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES, Variable
+
+CHUNK_BYTES = 4096
+RAGGED_CHUNK = 512
+NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable."
+
+
+class Store:
+    """An open record. Not for use by two processes at once."""
+
+    def __init__(self, path: Path, shape: RecordShape) -> None:
+        # Locks are the run folder's business; HDF5's own would keep readers out of a live file.
+        self._file = h5py.File(path, "w-", libver=("v110", "v110"), locking=False)
+        self._sizes = shape.sizes()
+        self._lengths = dict.fromkeys(RAGGED, 0)
+        self.committed = 0
+        _describe(self._file, shape)
+        _create_coordinates(self._file, shape)
+        self._data = {v.name: _create(self._file, v, self._sizes) for v in VARIABLES}
+        self._scales = {dim: _create_scale(self._file, dim) for dim in RAGGED}
+        self._crc = _create_checksums(self._file)
+        self._counter = self._file.create_dataset("committed", data=np.int64(0), track_times=False)
+        self._counter.attrs["long_name"] = "rounds that are complete; entries beyond them do not count"
+        _attach(self._file)
+        self._file.swmr_mode = True
+
+    def append(self, rows: Rows, crc: NDArray[np.uint32]) -> None:
+        """Write one round, then count it.
+
+        Raises:
+            OSError, RuntimeError, ValueError: HDF5 could not write; the file must not be touched again.
+        """
+        row = self.committed
+        for v in VARIABLES:
+            if v.ragged:
+                _write_rows(self._data[v.name], self._lengths[v.dims[0]], rows[v.name])
+            else:
+                _write_rows(self._data[v.name], row, rows[v.name][None])
+        _write_rows(self._crc, row, crc[None])
+        for dim, count in RAGGED.items():
+            self._lengths[dim] += int(rows[count])
+            self._scales[dim].id.set_extent((self._lengths[dim],))
+        self._file.flush()
+        self.committed = row + 1
+        self._counter[()] = self.committed
+        self._counter.flush()
+
+    def close(self) -> None:
+        """Finish the file; it opens anywhere from now on."""
+        self._file.close()
+
+
+def _write_rows(dataset: h5py.Dataset, begin: int, values: NDArray[Any]) -> None:
+    """Grow to `begin` + rows and write them; the low-level calls take a fifth of `dataset[…] = values`."""
+    end = begin + values.shape[0]
+    dataset.id.set_extent((end, *values.shape[1:]))
+    if not values.size:
+        return
+    space = dataset.id.get_space()
+    space.select_hyperslab((begin, *(0,) * (values.ndim - 1)), values.shape)
+    dataset.id.write(h5py.h5s.create_simple(values.shape), space, np.ascontiguousarray(values))
+
+
+def _describe(file: h5py.File, shape: RecordShape) -> None:
+    """Attributes of the whole file; the caller's own come last and cannot replace the format's."""
+    own: dict[str, Any] = {
+        "Conventions": "CF-1.11",
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "nodes": shape.nodes,
+        "layers": shape.layers,
+        "center_hz": shape.center_hz,
+        "spacing_hz": shape.spacing_hz,
+        "clock": shape.clock,
+    }
+    defaults = {"amplitude_reference": "full scale of the receiver", "phase_calibrated": 0}
+    for name, value in (defaults | dict(shape.attributes) | own).items():
+        file.attrs[name] = value
+
+
+def _create_coordinates(file: h5py.File, shape: RecordShape) -> None:
+    index = np.arange(shape.nodes)
+    coordinates = {
+        "node": (index, "1", "node, and the expert it holds"),
+        "link_from": (index, "1", "transmitting node"),
+        "link_to": (index, "1", "receiving node"),
+        "subcarrier": (np.asarray(shape.frequency_hz, float), "Hz", "offset from the carrier"),
+        "data_subcarrier": (np.asarray(shape.data_frequency_hz, float), "Hz", "offset from the carrier"),
+    }
+    for name, (values, units, meaning) in coordinates.items():
+        dataset = file.create_dataset(name, data=values, track_times=False)
+        dataset.attrs.update(units=units, long_name=meaning, crc32=checksum(0, name, values))
+        dataset.make_scale(name)
+
+
+def _create(file: h5py.File, v: Variable, sizes: dict[str, int]) -> h5py.Dataset:
+    tail = tuple(sizes[d] for d in v.dims[1:])
+    row_bytes = np.dtype(v.stored_dtype).itemsize * int(np.prod(tail, dtype=np.int64))
+    rows = RAGGED_CHUNK if v.ragged else max(1, CHUNK_BYTES // max(1, row_bytes))
+    dataset = file.create_dataset(
+        v.name, (0, *tail), v.stored_dtype, chunks=(rows, *tail), maxshape=(None, *tail), track_times=False
+    )
+    dataset.attrs.update(units=v.units, long_name=v.meaning)
+    if v.dtype == "bool":
+        dataset.attrs["dtype"] = "bool"
+    if v.name in RAGGED.values():
+        dataset.attrs["sample_dimension"] = next(d for d, count in RAGGED.items() if count == v.name)
+    return dataset
+
+
+def _create_scale(file: h5py.File, dim: str) -> h5py.Dataset:
+    dataset = file.create_dataset(
+        dim, (0,), ">f4", chunks=(RAGGED_CHUNK,), maxshape=(None,), track_times=False
+    )
+    dataset.make_scale(f"{NO_COORDINATE}{0:10d}")
+    return dataset
+
+
+def _create_checksums(file: h5py.File) -> h5py.Dataset:
+    names = np.array([v.name.encode() for v in VARIABLES])
+    file.create_dataset("variable", data=names, track_times=False).make_scale("variable")
+    return file.create_dataset(
+        "crc32",
+        (0, len(names)),
+        "u4",
+        chunks=(16, len(names)),
+        maxshape=(None, len(names)),
+        track_times=False,
+    )
+
+
+def _attach(file: h5py.File) -> None:
+    """Name every axis by its dimension scale."""
+    file["time"].make_scale("time")
+    axes = {v.name: v.dims for v in VARIABLES if v.name != "time"} | {"crc32": ("time", "variable")}
+    for name, dims in axes.items():
+        for axis, dim in enumerate(dims):
+            file[name].dims[axis].attach_scale(file[dim])
