@@ -1,0 +1,1 @@
+"""Messages between controller, agents and shared services: what is said, when, and how it crosses."""
