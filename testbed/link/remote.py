@@ -1,0 +1,129 @@
+"""A node behind a hub, and its mirror image in the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.errors import NodeFailed, NodeLost
+from testbed.link import messages as m
+from testbed.link.hub import Hub
+from testbed.protocol import Aggregated, Gated, Node, Prediction, Reception, Sent, Slot, Sounding
+
+R = TypeVar("R", bound=m.Message)
+
+TIMEOUT_S: Mapping[type[m.Message], float] = {
+    m.Begin: 30.0,
+    m.Silence: 2.0,
+    m.Gate: 30.0,
+    m.Compute: 30.0,
+    m.Aggregate: 30.0,
+    m.Predict: 30.0,
+}
+"""How long each verb may take; `OTHER_S` for the others. Generous: compiled code may have to be built."""
+OTHER_S = 30.0
+
+
+class RemoteNode:
+    """Node `index` of `hub` as a `testbed.protocol.Node`.
+
+    `begin` binds to the process that is there; when that one is lost, every verb that needs what it held
+    raises `NodeLost` until the next `begin`, even if another process has joined in its place.
+    """
+
+    def __init__(self, hub: Hub, index: int, timeout_s: Mapping[type[m.Message], float] = TIMEOUT_S) -> None:
+        self._hub, self._index, self._timeout_s = hub, index, timeout_s
+        self._bound = 0
+
+    @property
+    def index(self) -> int:
+        """Number of this node."""
+        return self._index
+
+    def begin(self, batch: int) -> None:
+        """Take up the tokens of `batch`."""
+        self._bound = self._hub.incarnation(self._index)
+        self._ask(m.Begin(batch), m.Done)
+
+    def sound(self, number: int) -> float:
+        """Put sounding frame `number` on the air; its length in seconds."""
+        return self._ask(m.Sound(number), m.OnAir).seconds
+
+    def measure(self, source: int, number: int) -> Sounding | None:
+        """Hear sounding frame `number` of `source`."""
+        return self._ask(m.Measure(source, number), m.Measured).sounding
+
+    def silence(self) -> None:
+        """Take whatever is on the air off."""
+        self._ask(m.Silence(), m.Done)
+
+    def gate(self, layer: int) -> Gated:
+        """Attention and gate of `layer` on the node's tokens."""
+        return self._ask_bound(m.Gate(layer), m.Scores).gated
+
+    def send(self, slot: Slot) -> Sent:
+        """Put the frame of `slot` on the air."""
+        return self._ask_bound(m.Send(slot), m.Transmitted).sent
+
+    def receive(self, slot: Slot) -> Reception:
+        """Hear the frame of `slot`."""
+        return self._ask_bound(m.Receive(slot), m.Heard).reception
+
+    def compute(self, layer: int) -> int:
+        """Apply the node's expert."""
+        return self._ask_bound(m.Compute(layer), m.Computed).count
+
+    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
+        """Combine the results of `selected` (N, K)."""
+        return self._ask_bound(m.Aggregate(layer, selected), m.LayerEnded).aggregated
+
+    def predict(self) -> Prediction:
+        """Score the next byte of every token."""
+        return self._ask_bound(m.Predict(), m.Predicted).prediction
+
+    def _ask_bound(self, request: m.Request, answer: type[R]) -> R:
+        if not self._bound:
+            raise NodeLost(f"node {self._index} was not there at the last begin: begin again")
+        return self._ask(request, answer, self._bound)
+
+    def _ask(self, request: m.Request, answer: type[R], incarnation: int = 0) -> R:
+        timeout_s = self._timeout_s.get(type(request), OTHER_S)
+        reply = self._hub.ask(self._index, request, timeout_s, incarnation=incarnation)
+        if not isinstance(reply, answer):
+            asked, got = type(request).__name__, type(reply).__name__
+            raise NodeFailed(f"node {self._index} answered {asked} with {got}: install the same version")
+        return reply
+
+
+def serve_node(node: Node) -> Callable[[m.Request], m.Reply]:
+    """Handler that lets `node` do what is asked."""
+
+    def handle(request: m.Request) -> m.Reply:
+        match request:
+            case m.Begin(batch):
+                node.begin(batch)
+                return m.Done()
+            case m.Sound(number):
+                return m.OnAir(node.sound(number))
+            case m.Measure(source, number):
+                return m.Measured(node.measure(source, number))
+            case m.Silence():
+                node.silence()
+                return m.Done()
+            case m.Gate(layer):
+                return m.Scores(node.gate(layer))
+            case m.Send(slot):
+                return m.Transmitted(node.send(slot))
+            case m.Receive(slot):
+                return m.Heard(node.receive(slot))
+            case m.Compute(layer):
+                return m.Computed(node.compute(layer))
+            case m.Aggregate(layer, selected):
+                return m.LayerEnded(node.aggregate(layer, selected))
+            case m.Predict():
+                return m.Predicted(node.predict())
+
+    return handle
