@@ -1,0 +1,233 @@
+"""Find the preamble in a capture: where the frame begins and how far the carriers are apart.
+
+Two stages, each immune to what fools the other:
+
+1. `detect` looks for a signal that repeats every N/4 samples (Schmidl and Cox, IEEE Trans. Commun. 45, 1997). Its
+   metric |c|²/(v₁v₂), from covariance and variances of a window of W samples and of the same window N/4 later, each
+   without its mean, exceeds t in white noise with probability (1 − t)^(W−1). So the threshold for a false-alarm rate
+   f is t = 1 − f^(1/(W−1)); a DC offset has no covariance. The phase of c gives the offset modulo 4 subcarriers.
+2. `acquire` correlates with the known long symbol at every offset that stage 1 leaves open, ±10 subcarriers. The
+   product of the correlations with its two copies, summed over a cyclic prefix of delays, collects the energy of
+   all paths, decides the multiple of 4 and rejects what merely repeats. The first path sets the timing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from testbed.errors import FrameError
+from testbed.ofdm import sync_kernels
+from testbed.ofdm.grid import Grid
+from testbed.ofdm.preamble import (
+    SHORT_SPACING,
+    guard_samples,
+    long_symbol,
+    preamble_samples,
+    short_period,
+    short_samples,
+)
+
+Samples = NDArray[np.complex64]
+
+MAX_CFO: Final = 10.0
+FALSE_ALARM: Final = 1e-6
+# Share of signals that repeat but are no preamble which stage 2 lets pass; the header's checksum is still to come.
+MISMATCH: Final = 1e-3
+# Weaker repetition than this (−8 dB SNR) cannot be decoded anyway, and long windows would see coloured noise.
+LEAST_THRESHOLD: Final = 0.02
+LONGEST_HOP: Final = 32
+CHUNK: Final = 1 << 17
+FULL_SCALE: Final = 0.999
+FIRST_PATH: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A look at a whole capture: mean (its DC offset) and number of samples at full scale."""
+
+    mean: complex
+    clipped: int
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Something that repeats like the short part.
+
+    Attributes:
+        index: sample at which the best window begins, about the start of a frame.
+        cfo: carrier offset in subcarriers, known modulo 4, in −2…2.
+        metric: squared correlation coefficient, 0…1.
+    """
+
+    index: int
+    cfo: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """A preamble.
+
+    Attributes:
+        start: sample of the capture at which the frame begins, on its first path; may be slightly negative.
+        cfo: carrier offset in subcarriers, within ±10.5; positive when the transmitter is higher.
+        score: correlation with the long part over its threshold, above 1.
+        resume: where to go on searching when this proves no frame.
+    """
+
+    start: int
+    cfo: float
+    score: float
+    resume: int
+
+
+def survey(samples: Samples) -> Survey:
+    """Mean and clipping of samples (n,) complex64.
+
+    Raises:
+        FrameError: not a one-dimensional complex64 array, empty, or with NaN or infinite samples.
+    """
+    if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != np.complex64:
+        kind = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise FrameError(f"samples must be a one-dimensional complex64 array, got {kind}")
+    if not len(samples):
+        raise FrameError("samples is empty; capture at least one frame")
+    parts = np.zeros(2)
+    iq = np.ascontiguousarray(samples).view(np.float32)
+    clipped = sync_kernels.survey(iq, np.float32(FULL_SCALE), parts)
+    if not np.all(np.isfinite(parts)):
+        raise FrameError("samples holds NaN or infinite values; discard this capture")
+    return Survey(complex(parts[0], parts[1]), int(clipped))
+
+
+def window_samples(grid: Grid) -> int:
+    """W: samples that one value of the detection metric averages over."""
+    return short_samples(grid) - short_period(grid)
+
+
+def detection_threshold(grid: Grid, false_alarm: float = FALSE_ALARM) -> float:
+    """Metric that white noise exceeds in a share `false_alarm` of all windows, at least 0.02."""
+    return max(-math.expm1(math.log(false_alarm) / (window_samples(grid) - 1)), LEAST_THRESHOLD)
+
+
+def detect(grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM) -> Detection | None:
+    """First place at or after `begin` in samples (n,) that repeats like the short part; None when there is none."""
+    threshold = detection_threshold(grid, false_alarm)
+    lag, width, hop = short_period(grid), window_samples(grid), _hop(grid)
+    reach = short_samples(grid) // hop
+    overlap = width + lag + 2 * reach * hop
+    for start in range(begin, len(samples) - width - lag + 1, CHUNK):
+        correlation = _correlate(samples[start : start + CHUNK + overlap], lag, width, hop)
+        peak = sync_kernels.first_peak(correlation, threshold, reach)
+        if 0 <= peak * hop < CHUNK + reach * hop:
+            re, im, metric = correlation[peak]
+            cfo = math.atan2(im, re) / (2 * math.pi) * SHORT_SPACING
+            return Detection(start + int(peak) * hop, cfo, float(metric))
+    return None
+
+
+def detections(
+    grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM
+) -> Iterator[Detection]:
+    """Every place that repeats like the short part, in order."""
+    while (found := detect(grid, samples, begin, false_alarm=false_alarm)) is not None:
+        yield found
+        begin = found.index + short_samples(grid) // 2
+
+
+def acquire(
+    grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM
+) -> Acquisition | None:
+    """First preamble at or after `begin` in samples (n,) complex64; None when the capture holds no whole one."""
+    for found in detections(grid, samples, begin, false_alarm=false_alarm):
+        acquired = _confirm(grid, samples, found)
+        if acquired is not None:
+            return acquired
+    return None
+
+
+def _hop(grid: Grid) -> int:
+    """Samples between two values of the metric: the largest divisor of the period up to 32."""
+    period = short_period(grid)
+    return max(h for h in range(1, LONGEST_HOP + 1) if period % h == 0)
+
+
+def _correlate(samples: Samples, lag: int, width: int, hop: int) -> NDArray[np.float64]:
+    """(C, 3) covariance and metric of the windows that begin at 0, hop, 2·hop… and fit into samples."""
+    blocks = (len(samples) - lag) // hop
+    sums = np.empty((blocks, 5), np.float32)
+    sync_kernels.block_sums(np.ascontiguousarray(samples).view(np.float32), lag, hop, sums)
+    correlation = np.empty((max(blocks - (width + lag) // hop + 1, 0), 3))
+    if len(correlation):
+        sync_kernels.window_metric(sums, lag // hop, width // hop, width, correlation)
+    return correlation
+
+
+def _confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | None:
+    """Match the long part around `found`; None when it is not there, or reaches past the end of the capture."""
+    n, reach, prefix = grid.fft_size, window_samples(grid) // 2, grid.cyclic_prefix
+    nominal = found.index + short_samples(grid) + guard_samples(grid)
+    first = max(nominal - reach, 0)
+    segment = samples[first : nominal + reach + prefix + 2 * n]
+    delays = len(segment) - 2 * n - prefix
+    if delays <= 0:
+        return None
+    offsets, matched = _match(grid, segment - np.mean(segment), found.cfo)
+    product = np.conj(matched[:, : delays + prefix]) * matched[:, n : delays + prefix + n]
+    collected = np.abs(_moving_sum(product, prefix))
+    which, delay = np.unravel_index(int(np.argmax(collected)), collected.shape)
+    energy = float(np.vdot(segment, segment).real) / len(segment)
+    score = collected[which, delay] / (n * energy * math.sqrt(prefix * math.log(collected.size / MISMATCH)))
+    if not score > 1.0:
+        return None
+    span = matched[which, delay : delay + prefix], matched[which, n + delay : n + delay + prefix]
+    path = first + int(delay) + _first_path(np.abs(span[0]) ** 2 + np.abs(span[1]) ** 2, n * energy)
+    cfo = float(offsets[which]) + float(np.angle(np.vdot(*span))) / (2 * math.pi)
+    start = path - short_samples(grid) - guard_samples(grid)
+    if start + preamble_samples(grid) > len(samples):
+        return None
+    return Acquisition(start, cfo, float(score), found.index + short_samples(grid) // 2)
+
+
+def _match(grid: Grid, segment: Samples, coarse: float) -> tuple[NDArray[np.float64], Samples]:
+    """Carrier offsets (c,) that are open, and at each the correlation (c, n) of segment (n,) with the long symbol."""
+    n = len(segment)
+    multiples, references = _references(grid)
+    offsets = multiples + coarse
+    is_open = np.abs(offsets) <= MAX_CFO
+    turn = np.exp(-2j * np.pi * coarse / grid.fft_size * np.arange(n)).astype(np.complex64)
+    spectrum = scipy.fft.fft(segment * turn, references.shape[1])
+    return offsets[is_open], scipy.fft.ifft(spectrum * references[is_open], axis=1)[:, :n]
+
+
+@lru_cache(maxsize=32)
+def _references(grid: Grid) -> tuple[NDArray[np.float64], Samples]:
+    """Multiples of 4 subcarriers (c,) and the matched filters (c, size) of the long symbol shifted by each."""
+    n = grid.fft_size
+    multiples = np.arange(-3.0, 4.0) * SHORT_SPACING
+    longest = 2 * (window_samples(grid) // 2) + grid.cyclic_prefix + 2 * n
+    symbol = long_symbol(grid) / math.sqrt(np.mean(np.abs(long_symbol(grid)) ** 2))
+    shifted = symbol * np.exp(2j * np.pi / n * multiples[:, None] * np.arange(n))
+    filters = np.conj(scipy.fft.fft(shifted, scipy.fft.next_fast_len(longest + n), axis=1))
+    return multiples, filters.astype(np.complex64)
+
+
+def _moving_sum(values: Samples, width: int) -> Samples:
+    """Sums of `width` neighbours along rows; as many columns as there are whole windows, less one."""
+    total = np.cumsum(values, axis=1)
+    return np.asarray(total[:, width:] - total[:, :-width])
+
+
+def _first_path(power: NDArray[np.floating], floor: float) -> int:
+    """Position of the first of the powers (CP,) that is a path: 5 % of the strongest and well above the noise."""
+    least = max(FIRST_PATH * float(np.max(power)), 8.0 * floor)
+    above = np.flatnonzero(power >= min(least, float(np.max(power))))
+    return int(above[0])
