@@ -64,6 +64,7 @@ def pack(value: Any) -> list[bytes | memoryview]:  # noqa: ANN401 - any Struct o
         frames[0] = msgspec.msgpack.encode(value, enc_hook=_shelve(frames))
     except _UNREADABLE as error:
         raise LinkError(f"{type(value).__name__} cannot be sent ({error}): use Structs, numbers and arrays") from error
+    _measure(frames, "message cannot be sent")
     return frames
 
 
@@ -85,7 +86,7 @@ def unpack(frames: Sequence[Frame], types: Any) -> Any:
     Raises:
         LinkError: the only error, whatever the frames hold.
     """
-    _measure(frames)
+    _measure(frames, "message not understood")
     used: set[int] = set()
     try:
         value = msgspec.msgpack.decode(frames[0], type=types, dec_hook=_fetch(frames, used))
@@ -96,11 +97,14 @@ def unpack(frames: Sequence[Frame], types: Any) -> Any:
     return value
 
 
-def _measure(frames: Sequence[Frame]) -> None:
+def _measure(frames: Sequence[Frame], what: str) -> None:
+    """What the receiver would refuse, or the socket drop, is refused here."""
     if not 1 <= len(frames) <= FRAMES:
-        raise LinkError(f"message not understood: {len(frames)} frames, allowed are 1 to {FRAMES}")
+        raise LinkError(f"{what}: {len(frames)} frames, allowed are 1 to {FRAMES}")
     if len(frames[0]) > HEADER_BYTES:
-        raise LinkError(f"message not understood: header of {len(frames[0])} B, allowed are {HEADER_BYTES}")
+        raise LinkError(f"{what}: header of {len(frames[0])} B, allowed are {HEADER_BYTES}")
+    if (longest := max(len(frame) for frame in frames)) > FRAME_BYTES:
+        raise LinkError(f"{what}: frame of {longest} B, allowed are {FRAME_BYTES}")
 
 
 def _shelve(frames: list[bytes | memoryview]) -> Callable[[object], object]:

@@ -13,13 +13,13 @@ from typing import Self
 
 from testbed.errors import LinkError, NodeFailed, NodeLost
 from testbed.link.codec import pack, unpack
+from testbed.link.controller_session import ControllerSession
 from testbed.link.keys import ServerKeys
 from testbed.link.loop import Loop
 from testbed.link.messages import Failed, Reply, Request, ToController
 from testbed.link.session import (
     Answered,
     ControllerAction,
-    ControllerSession,
     Denied,
     Joined,
     Lost,
@@ -78,15 +78,15 @@ class Hub:
         heartbeat_s: float = 0.25,
         missed: int = 3,
     ) -> None:
-        setup_of = setup if callable(setup) else setup.__getitem__
-        self._session = ControllerSession(nodes, setup_of, heartbeat_s, missed)
+        texts = [setup(k) if callable(setup) else setup[k] for k in range(nodes)]
+        self._session = ControllerSession(texts, heartbeat_s, missed)
         self._socket = ServerSocket(bind, keys)
         self.address = self._socket.address
         self._changed = threading.Condition()
         self._members = (0,) * nodes
         self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self._open: dict[int, Future[Reply]] = {}
-        self._known_denied: set[str] = set()
+        self._refusals: set[str] = set()
         self._turn = tuple(threading.Lock() for _ in range(nodes))
         self._over = False
         self._loop = Loop("hub", self._socket, self)
@@ -151,6 +151,7 @@ class Hub:
             NodeLost: the node is not there, was lost meanwhile, or did not answer in time.
             NodeFailed: the node answered that it could not.
         """
+        pack(request)  # what cannot be sent is the caller's mistake, and must not reach the loop
         with self._turn[node]:
             answer: Future[Reply] = Future()
             self._loop.call(lambda: self._ask(node, request, timeout_s, incarnation, answer))
@@ -188,8 +189,7 @@ class Hub:
     def tick(self, now: float) -> None:
         """Time has passed."""
         self._act(self._session.tick(now))
-        for who in self._socket.denied.keys() - self._known_denied:
-            self._known_denied.add(who)
+        for who in self._socket.denied:
             self._remember("refused", -1, f"refused the unknown key of {who}")
 
     def wake_at(self) -> float:
@@ -229,6 +229,9 @@ class Hub:
                     self._open.pop(request).set_exception(_Gone(reason))
 
     def _remember(self, kind: str, node: int, text: str) -> None:
+        if kind == "refused" and text in self._refusals:  # who is refused tries again and again
+            return
+        self._refusals.add(text)
         self._events.append(Event(time.monotonic(), kind, node, text))
         with self._changed:
             self._members = tuple(self._session.incarnation(k) for k in range(len(self._members)))

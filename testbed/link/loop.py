@@ -77,8 +77,10 @@ class Loop:
                 self._listen()
                 self._conversation.tick(time.monotonic())
         finally:
-            self._wire.close()
-            self._conversation.over()
+            try:
+                self._conversation.over()
+            finally:
+                self._wire.close()
 
     def _obey(self) -> None:
         while not self._commands.empty():

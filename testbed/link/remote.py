@@ -15,14 +15,7 @@ from testbed.protocol import Aggregated, Gated, Node, Prediction, Reception, Sen
 
 R = TypeVar("R", bound=m.Message)
 
-TIMEOUT_S: Mapping[type[m.Message], float] = {
-    m.Begin: 30.0,
-    m.Silence: 2.0,
-    m.Gate: 30.0,
-    m.Compute: 30.0,
-    m.Aggregate: 30.0,
-    m.Predict: 30.0,
-}
+TIMEOUT_S: Mapping[type[m.Message], float] = {m.Silence: 5.0}
 """How long each verb may take; `OTHER_S` for the others. Generous: compiled code may have to be built."""
 OTHER_S = 30.0
 

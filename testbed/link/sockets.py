@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Self
 
 import zmq
 from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from testbed.errors import LinkError
 from testbed.link.codec import FRAME_BYTES, FRAMES
@@ -61,11 +63,13 @@ class _Wire:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._wake_in, zmq.POLLIN)
         self._closed = False
+        self._waking = threading.RLock()  # a signal handler may interrupt the thread that holds it
 
     def wake(self) -> None:
         """End the present or the next `wait`; callable from any thread and from signal handlers."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_out, b"!")
+        with self._waking, contextlib.suppress(BlockingIOError):
+            if not self._closed:
+                os.write(self._wake_out, b"!")
 
     def wait(self, timeout_s: float) -> None:
         """Until something arrives, `wake` is called or `timeout_s` has passed."""
@@ -77,14 +81,15 @@ class _Wire:
 
     def close(self) -> None:
         """What was sent may leave within 0.25 s; then everything is gone."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._waking:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._wake_in)
+            os.close(self._wake_out)
         self._close_helpers()
         self._socket.close(_LINGER_MS)
         self._context.term()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
 
     def __enter__(self) -> Self:
         return self
@@ -219,11 +224,9 @@ class ClientSocket(_Wire):
         return self._send(frames)
 
     def _attend(self, ready: dict[object, int]) -> None:
-        if self._monitor not in ready:
-            return
-        from zmq.utils.monitor import recv_monitor_message
-
-        self.trouble = _TROUBLE.get(zmq.Event(recv_monitor_message(self._monitor)["event"]), self.trouble)
+        while self._monitor in ready and self._monitor.poll(0):
+            event = zmq.Event(recv_monitor_message(self._monitor)["event"])
+            self.trouble = _TROUBLE.get(event, self.trouble)
 
     def _close_helpers(self) -> None:
         self._poller.unregister(self._monitor)

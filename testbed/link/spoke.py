@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from testbed.errors import LinkError, TestbedError
+from testbed.link.agent_session import AgentSession
 from testbed.link.codec import pack, unpack
 from testbed.link.keys import ClientKeys
 from testbed.link.loop import Loop
 from testbed.link.messages import Failed, Reply, Request, ToAgent, trim
-from testbed.link.session import Admitted, AgentAction, AgentSession, Ended, Execute, Say
+from testbed.link.session import Admitted, AgentAction, Ended, Execute, Say
 from testbed.link.sockets import Arrival, ClientSocket
 
 Handler = Callable[[Request], Reply]
@@ -128,6 +129,7 @@ class _Membership:
     def _execute(self, handler: Handler, number: int, body: Request) -> None:
         try:
             reply = handler(body)
+            pack(reply)  # what cannot be sent must not reach the loop
         except TestbedError as error:
             reply = Failed(type(error).__name__, trim(str(error)))
         except BaseException as error:
