@@ -1,0 +1,185 @@
+"""The report of a run: one HTML file without any outside part, made from the run folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.record.folder import RunFolder
+from testbed.record.read import Run, read_run
+from testbed.record.space import replace
+from testbed.record.style import inline_svg, styled
+from testbed.record.totals import accuracies, last_pass, seconds_by_phase, totals
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report with its words; `wide` ones take the whole width of the page."""
+
+    title: str
+    words: str
+    svg: str
+    wide: bool = False
+
+
+def write_report(folder: RunFolder | Path) -> Path:
+    """Make `report.html` of a run folder anew; finished, interrupted and running ones alike.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        RecordError: the run cannot be read, or the report cannot be written.
+    """
+    run = read_run(folder.path if isinstance(folder, RunFolder) else folder)
+    replace(run.folder.report, render(run).encode())
+    return run.folder.report
+
+
+def render(run: Run) -> str:
+    """The page as HTML."""
+    import jinja2
+
+    source = resources.files("testbed.record").joinpath("templates/report.html.j2").read_text()
+    page = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(source)
+    return page.render(
+        run=run,
+        manifest=run.manifest,
+        tiles=tiles(run),
+        closing=closing_table(run),
+        pictures=[picture for picture in pictures(run) if picture],
+        events=events(run),
+        facts=facts(run),
+    )
+
+
+def tiles(run: Run) -> list[tuple[str, str, str]]:
+    """Name, value and small print of the figures at the top."""
+    sums = totals(run)
+    overall = accuracies(run)[:1]
+    found = [
+        (
+            "accuracy",
+            f"{100 * a.run:.1f} %",
+            f"± {100 * a.run_error:.1f}; in one place {100 * a.central:.1f} % ({a.scored} tokens)",
+        )
+        for a in overall
+    ]
+    return [
+        *found,
+        ("energy spent", joule(sums.spent_j), f"predicted {joule(sums.predicted_j)}"),
+        ("block errors", f"{100 * sums.block_error_rate:.1f} %", f"{sums.failed} of {sums.sent} blocks"),
+        ("tokens lost", f"{sums.lost}", f"of {sums.tokens}, {sums.relaxed} relaxed"),
+    ]
+
+
+def closing_table(run: Run) -> list[tuple[str, str]]:
+    """The closing figures, as at the end of the run on the terminal."""
+    sums = totals(run)
+    above = 100 * (sums.predicted_j / sums.bound_j - 1) if sums.bound_j > 0 else float("nan")
+    rows = [
+        ("rounds", f"{sums.rounds}"),
+        ("tokens × layers", f"{sums.tokens}"),
+        ("… relaxed QoS", f"{sums.relaxed}"),
+        ("… missed an expert", f"{sums.lost}"),
+        ("blocks sent", f"{sums.sent}"),
+        ("block error rate", f"{100 * sums.block_error_rate:.2f} %"),
+        ("retransmissions", f"{sums.failed - sums.given_up}"),
+        ("blocks given up", f"{sums.given_up}"),
+        ("energy predicted", joule(sums.predicted_j)),
+        ("energy spent", joule(sums.spent_j)),
+        ("lower bound", f"{joule(sums.bound_j)} (prediction {above:+.1f} %)"),
+        ("time on the air", f"{sums.air_time_s:.3f} s"),
+    ]
+    for row in accuracies(run)[:1]:
+        rows.append(("accuracy over the air", f"{100 * row.run:.2f} ± {100 * row.run_error:.2f} %"))
+        rows.append(("accuracy in one place", f"{100 * row.central:.2f} ± {100 * row.central_error:.2f} %"))
+    if run.manifest.seconds is not None:
+        rows.append(("wall time", f"{run.manifest.seconds:.1f} s"))
+    return rows
+
+
+def joule(value: float) -> str:
+    """Three digits and a fitting unit."""
+    scale, unit = next(((s, u) for s, u in ENERGY_UNITS if abs(value) >= s), ENERGY_UNITS[-1])
+    return f"{value / scale:.3g} {unit}"
+
+
+def pictures(run: Run) -> list[Picture | None]:
+    """All figures with their words; nothing is drawn of what was not recorded."""
+    from testbed.record import figures
+
+    if not run.rounds:
+        return []
+    made = _drawer(run)
+    return [
+        made(figures.accuracy, "Accuracy", "Next-byte accuracy with one binomial standard error.")
+        if accuracies(run)
+        else None,
+        made(figures.energy, "Energy", "Left of each pair what the model predicted, right what was spent."),
+        made(figures.experts, "Experts chosen", "Per cent of a node's tokens that chose each expert.", True),
+        made(
+            figures.channel,
+            "Channels",
+            "Row transmits, column receives: mean |H|² over the rounds with its range, and the noise below.",
+            True,
+        ),
+        *(
+            made(
+                lambda run, record=record: figures.allocation(run, record),
+                f"Subcarriers, layer {record.layer}",
+                "Which link each subcarrier served; the colour is the transmitter's.",
+            )
+            for record in last_pass(run)
+        ),
+        made(figures.blocks, "Blocks", "→ states to experts, ← results back; above each bar its error rate."),
+        made(figures.constellation, "Constellation", "Equalised symbols of one link."),
+        made(figures.timings, "Wall time", "Mean of a round, phase by phase.")
+        if seconds_by_phase(run)
+        else None,
+    ]
+
+
+def _drawer(run: Run) -> Callable[..., Picture]:
+    def made(draw: Callable[[Run], Figure], title: str, words: str, wide: bool = False) -> Picture:
+        with styled():
+            return Picture(title, words, inline_svg(draw(run)), wide)
+
+    return made
+
+
+def events(run: Run) -> list[tuple[str, str]]:
+    """Where and what, for the run as a whole and each round."""
+    return [("run", words) for words in run.manifest.events] + [
+        (f"round {record.number}, layer {record.layer}", words)
+        for record in run.rounds
+        for words in record.events
+    ]
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What was run, where, with what."""
+    m, shape = run.manifest, run.shape
+    return [
+        ("command", " ".join(m.command)),
+        ("seed", f"{m.seed}"),
+        ("started", m.started),
+        ("ended", m.finished or "—"),
+        ("nodes, layers", f"{shape.nodes}, {shape.layers}"),
+        ("subcarriers", f"{len(shape.frequency_hz)} used, {len(shape.data_frequency_hz)} for data"),
+        ("spacing", f"{shape.spacing_hz / 1e3:g} kHz"),
+        ("decisions ended", ", ".join(sorted({r.status for r in run.rounds})) or "—"),
+        ("host", f"{m.host}, {m.platform}, Python {m.python}"),
+        ("source", m.git_commit or "not under version control"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in sorted(m.packages.items()))),
+    ]
