@@ -145,20 +145,3 @@ class Summary:
     accuracy: float
     accuracy_central: float
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class BatchRecord:
-    """Predictions at the end of a batch; N tokens over all live nodes.
-
-    Attributes:
-        batch: number of the batch.
-        node: (N,) node of each token.
-        predicted: (N,) next byte by the run; central: by the whole model in one place; target: the text.
-    """
-
-    batch: int
-    node: NDArray[np.int64]
-    predicted: NDArray[np.uint8]
-    central: NDArray[np.uint8]
-    target: NDArray[np.uint8]

@@ -1,0 +1,145 @@
+"""From a campaign to the parts of a run: settings, air, nodes.
+
+The same parts serve a run in one process and one in many; only who holds them differs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.campaign import Campaign
+from testbed.errors import CampaignError
+from testbed.experts.model import Model, load_model, part_for
+from testbed.experts.payload import payload_bytes
+from testbed.experts.text import draw_passages
+from testbed.node import LocalNode, NodeSettings
+from testbed.ofdm.grid import Grid
+from testbed.plan import RoundSettings
+from testbed.radio.air import AirSettings, thermal_noise_dbm
+from testbed.radio.base import Radio, RadioSettings
+from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
+from testbed.units import db, dbm_to_w
+
+CHECKSUM_BITS = 32
+
+
+def check(campaign: Campaign) -> Model:
+    """The model of a campaign that can be run.
+
+    Raises:
+        CampaignError: it cannot; the sentence names key, value and what is allowed.
+        ModelError: no such model.
+    """
+    name = campaign.schedule.scheduler
+    runnable = [other for other in POLICIES if other not in NOT_RUNNABLE]
+    if name not in runnable:
+        why = "cannot be run on the air" if name in NOT_RUNNABLE else "is unknown"
+        raise CampaignError(f"schedule.scheduler = {name!r} {why}; choose one of: {', '.join(runnable)}")
+    model = load_model(campaign.model.name)
+    K, M = campaign.nodes.count, campaign.ofdm_grid().data.size
+    if model.experts < K:
+        raise CampaignError(f"nodes.count = {K} exceeds the {model.experts} experts of model {model.name!r}")
+    positions = campaign.nodes.context + campaign.nodes.tokens
+    if positions > model.context:
+        raise CampaignError(
+            f"nodes.context + nodes.tokens = {positions} exceeds the {model.context} positions of model {model.name!r}"
+        )
+    if M < 1:
+        raise CampaignError("the grid leaves no data subcarrier")
+    return model
+
+
+def notes(campaign: Campaign) -> list[str]:
+    """What a person should know before the run, in sentences."""
+    K, M = campaign.nodes.count, campaign.ofdm_grid().data.size
+    links = K * (K - 1)
+    if links > M:
+        return [f"{links} directed links share {M} data subcarriers: in a phase at most {M} links can be served"]
+    return []
+
+
+def node_settings(campaign: Campaign, model: Model) -> NodeSettings:
+    """What all nodes agree on."""
+    return NodeSettings(
+        grid=campaign.ofdm_grid(),
+        repetitions=campaign.transmission.repetitions,
+        quantisation=campaign.model.quantisation,
+        temperature=campaign.model.temperature or model.temperature,
+    )
+
+
+def round_settings(campaign: Campaign, model: Model) -> RoundSettings:
+    """What every round of the run needs."""
+    grid, schedule = campaign.ofdm_grid(), campaign.schedule
+    payload_bits = 8 * payload_bytes(model.width, campaign.model.quantisation) + CHECKSUM_BITS
+    return RoundSettings(
+        grid=grid,
+        scheduler=schedule.scheduler,
+        z=schedule.qos,
+        gamma0=schedule.importance,
+        max_experts=schedule.max_experts,
+        hops=schedule.hops,
+        rate=schedule.rate,
+        payload_bits=payload_bits,
+        tx_power_w=float(dbm_to_w(subcarrier_dbm(campaign, grid))),
+        compute_energy_j=np.array(campaign.compute_energy_j()),
+        attempts=campaign.transmission.attempts,
+        margin_db=campaign.transmission.margin_db,
+        fill_energy_factor=schedule.fill_energy_factor,
+        seed=campaign.seed,
+    )
+
+
+def radio_settings(campaign: Campaign) -> RadioSettings:
+    """How every radio is tuned."""
+    return RadioSettings(
+        sample_rate_hz=campaign.ofdm_grid().sample_rate_hz,
+        centre_hz=campaign.radio.centre_hz,
+        transmit_gain_db=campaign.radio.transmit_gain_db,
+        receive_gain_db=campaign.radio.receive_gain_db,
+    )
+
+
+def subcarrier_dbm(campaign: Campaign, grid: Grid) -> float:
+    """Transmit power of one subcarrier: the converter's full scale, the gain, and the grid's fixed level."""
+    level = float(db(grid.amplitude**2))
+    return campaign.radio.full_scale_dbm + campaign.radio.transmit_gain_db + level
+
+
+def air_settings(campaign: Campaign) -> AirSettings:
+    """The simulated air, with path gains that give the campaign's mean SNR per subcarrier."""
+    grid, table, K = campaign.ofdm_grid(), campaign.channel, campaign.nodes.count
+    rng = np.random.default_rng([campaign.seed, 7])
+    noise_dbm = thermal_noise_dbm(grid.spacing_hz) + table.noise_figure_db
+    mean_gain_db = table.snr_db + noise_dbm - subcarrier_dbm(campaign, grid)
+    shadowing = rng.normal(0.0, table.shadowing_db, (K, K))
+    if table.reciprocal:
+        shadowing = np.triu(shadowing) + np.triu(shadowing, 1).T
+    ppm = rng.uniform(-table.clock_ppm, table.clock_ppm, K)
+    return AirSettings(
+        profile=table.profile,
+        delay_spread_s=table.delay_spread_s,
+        doppler_hz=table.doppler_hz,
+        path_gain_db=tuple(tuple(float(g) for g in row) for row in mean_gain_db + shadowing),
+        clock_ppm=tuple(float(p) for p in ppm),
+        noise_figure_db=table.noise_figure_db,
+        full_scale_dbm=campaign.radio.full_scale_dbm,
+        reciprocal=table.reciprocal,
+        seed=campaign.seed,
+    )
+
+
+def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
+    """(passes, context + tokens + 1) held-out bytes of the node's own domain."""
+    length = campaign.nodes.context + campaign.nodes.tokens + 1
+    rng = np.random.default_rng([campaign.seed, 11, node])
+    return draw_passages(model.domains[node], campaign.passes, length, rng)
+
+
+def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> LocalNode:
+    """Node `index` on an open radio, which is tuned here."""
+    radio.configure(radio_settings(campaign))
+    part = part_for(model, index)
+    settings = node_settings(campaign, model)
+    return LocalNode(index, radio, part, settings, passages(campaign, model, index), campaign.nodes.context)

@@ -1,0 +1,167 @@
+"""The controller: what a run will do, and doing it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from testbed.agents.assemble import check, notes, round_settings
+from testbed.agents.conduct import conduct
+from testbed.agents.local import local_fleet
+from testbed.agents.remote import remote_fleet
+from testbed.campaign import Campaign
+from testbed.experts.model import Model
+from testbed.outcome import RoundRecord, Summary
+from testbed.record.folder import create_run
+from testbed.record.report import write_report
+from testbed.record.rows import Predictions, RecordShape
+from testbed.record.writer import RunWriter
+from testbed.units import db
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can be started.
+
+    Attributes:
+        campaign, model: what is run; out: folder for runs.
+        in_process: all nodes in this process.
+        rounds: how many there will be.
+        notes: what a person should know before.
+        facts: the plan in figures, by name.
+    """
+
+    campaign: Campaign
+    model: Model
+    out: Path
+    in_process: bool
+    rounds: int
+    notes: list[str]
+    facts: dict[str, object]
+
+    @property
+    def sentence(self) -> str:
+        """What is about to happen."""
+        nodes, table = self.campaign.nodes, self.campaign
+        return (
+            f"campaign {table.name}: {nodes.count} nodes × {nodes.tokens} tokens, {self.rounds} rounds, "
+            f"{table.radio.address} radios, scheduler {table.schedule.scheduler}, seed {table.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    summary: Summary
+    report: Path
+    interrupted: bool
+
+
+def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
+    """Checks that a campaign can be run, and says what it will do. Opens no radio, starts nothing.
+
+    Raises:
+        CampaignError, ModelError: it cannot be run.
+    """
+    model = check(campaign)
+    grid, rounds = campaign.ofdm_grid(), campaign.passes * model.layers
+    tx_w = round_settings(campaign, model).full_band_power_w
+    facts: dict[str, object] = {
+        "campaign": campaign.name,
+        "nodes": campaign.nodes.count,
+        "tokens a node": campaign.nodes.tokens,
+        "rounds": rounds,
+        "radios": campaign.radio.address,
+        "centre_hz": campaign.radio.centre_hz,
+        "occupied_hz": float(grid.used.size * grid.spacing_hz),
+        "transmit power dBm": round(float(db(tx_w / 1e-3)), 2),
+        "data subcarriers": int(grid.data.size),
+        "scheduler": campaign.schedule.scheduler,
+        "seed": campaign.seed,
+        "runs folder": str(out),
+    }
+    return Plan(campaign, model, out, in_process, rounds, notes(campaign), facts)
+
+
+def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], None]) -> Result:
+    """Runs a plan, records it, and draws its report.
+
+    Ctrl+C once ends the run after the round that is under way; twice ends it at once.
+
+    Args:
+        plan: what to run.
+        argv: command line, for the record.
+        on_round: told every round once it is recorded.
+
+    Raises:
+        TestbedError: agents, radios or the disk failed; what was recorded stays readable.
+        KeyboardInterrupt: the second Ctrl+C.
+    """
+    campaign, start = plan.campaign, time.monotonic()
+    folder = create_run(plan.out, campaign.name, campaign.seed, campaign.text(), argv, datetime.now(UTC))
+    shape = record_shape(campaign, plan.model)
+    with stop_after_round() as stopping, RunWriter(folder, shape) as writer:
+        logs = folder.path / "logs"
+        fleet_of = local_fleet(campaign, plan.model) if plan.in_process else remote_fleet(campaign, logs)
+
+        def keep(record: RoundRecord, predictions: Predictions | None) -> None:
+            writer.append(record, predictions)
+            on_round(record)
+
+        with fleet_of as fleet:
+            totals = conduct(
+                campaign,
+                plan.model,
+                fleet,
+                on_round=keep,
+                stopping=stopping,
+                clock=time.monotonic,
+            )
+        summary = totals.summary(str(folder.path), time.monotonic() - start)
+        interrupted = totals.rounds < plan.rounds
+        writer.finish(summary, "interrupted" if interrupted else "complete")
+    return Result(summary, write_report(folder.path), interrupted)
+
+
+def record_shape(campaign: Campaign, model: Model) -> RecordShape:
+    """What does not change from round to round, for the recording."""
+    grid = campaign.ofdm_grid()
+    return RecordShape(
+        nodes=campaign.nodes.count,
+        layers=model.layers,
+        frequency_hz=grid.frequency_hz,
+        data_frequency_hz=grid.frequency_hz[grid.data],
+        center_hz=campaign.radio.centre_hz,
+        spacing_hz=grid.spacing_hz,
+        attributes={
+            "radio": campaign.radio.address,
+            "transmit_gain_db": campaign.radio.transmit_gain_db,
+            "receive_gain_db": campaign.radio.receive_gain_db,
+            "hops_priced": campaign.schedule.hops,
+        },
+    )
+
+
+@contextmanager
+def stop_after_round() -> Iterator[Callable[[], bool]]:
+    """A question that is true after the first Ctrl+C or SIGTERM; the second one interrupts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

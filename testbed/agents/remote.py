@@ -1,0 +1,67 @@
+"""One process a node, linked by sockets: the fleet of a real run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from testbed.agents.agent import Setup
+from testbed.agents.assemble import air_settings
+from testbed.agents.processes import Children
+from testbed.campaign import Campaign
+from testbed.errors import LinkError
+from testbed.fleet import Fleet
+from testbed.link.hub import Hub
+from testbed.link.keys import ensure_keys, server_keys
+from testbed.link.remote import RemoteNode
+
+JOIN_S = 60.0
+HUB_ADDRESS = "tcp://127.0.0.1:*"
+
+
+def key_folder() -> Path:
+    """Where keys live: $TESTBED_KEYS, or the user's configuration folder."""
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(os.environ.get("TESTBED_KEYS") or Path(home) / "dmoe-testbed" / "keys")
+
+
+@contextmanager
+def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
+    """Starts the simulated air, if radios need one, and an agent for each node; leaving ends them all.
+
+    Raises:
+        LinkError: an agent did not come up; the message says which and why.
+    """
+    K, keys = campaign.nodes.count, key_folder()
+    ensure_keys(keys, K)
+    with ExitStack() as stack:
+        children = stack.enter_context(Children(logs))
+        air = _start_air(campaign, children, keys)
+        setup = msgspec.json.encode(Setup(campaign.text(), air)).decode()
+        hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, lambda _: setup))
+        for k in range(K):
+            children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
+        _wait_joined(hub, children)
+        pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))
+        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map)
+
+
+def _start_air(campaign: Campaign, children: Children, keys: Path) -> str | None:
+    if not campaign.radio.address.startswith("sim:"):
+        return None
+    settings = msgspec.json.encode(air_settings(campaign)).decode()
+    children.start("air", ["air", f"--settings={settings}", f"--keys={keys}"])
+    return children.first_line("air")
+
+
+def _wait_joined(hub: Hub, children: Children) -> None:
+    try:
+        hub.wait_joined(JOIN_S)
+    except LinkError as error:
+        words = [f"{name} ended: {children.last_words(name)}" for name in children.ended()]
+        raise LinkError("; ".join([str(error), *words])) from error

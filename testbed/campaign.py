@@ -1,0 +1,231 @@
+"""Campaign TOML → frozen values; the only reader of configuration.
+
+Every table and key has a default, so an empty file is the demo campaign. Unknown keys are errors, and so are
+combinations that cannot work; both are found before anything starts. `DESCRIPTION` of each key is its
+docstring below and what `testbed config schema` prints.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from testbed.errors import CampaignError, GridError
+from testbed.ofdm.grid import PRESETS, Grid
+from testbed.radio.open import check_address
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decibel = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class ModelTable(Table):
+    """The mixture of experts."""
+
+    name: str = Field("demo", description="a shipped model, or the path of a safetensors file")
+    temperature: Positive | None = Field(None, description="gate temperature; unset = the model card's")
+    quantisation: Literal["float16", "int8"] = Field("int8", description="hidden states on the air")
+
+
+class NodesTable(Table):
+    """The edge nodes and what they are asked."""
+
+    count: int = Field(4, ge=2, le=64, description="K: nodes, one expert each")
+    tokens: int = Field(16, ge=1, le=4096, description="tokens a node")
+    context: int = Field(48, ge=0, le=4096, description="bytes before the tokens, read by the own expert")
+    compute_energy_j: list[NonNegative] | NonNegative = Field(
+        default_factory=lambda: [0.05e-6, 0.10e-6, 0.15e-6, 0.20e-6],
+        description="energy of one token at each node; one number serves all",
+    )
+
+
+class GridTable(Table):
+    """The OFDM grid: a preset, or fields that replace the preset's."""
+
+    preset: str = Field("demo", description=f"one of {', '.join(PRESETS)}")
+    fft_size: int | None = None
+    cyclic_prefix: int | None = None
+    occupied: int | tuple[int, int] | None = None
+    pilot_count: int | None = None
+    sample_rate_hz: Positive | None = None
+    training_period: int | None = None
+
+
+class RadioTable(Table):
+    """The radios."""
+
+    address: str = Field("sim:", description="which radios")
+    centre_hz: Positive = 2.45e9
+    transmit_gain_db: float = Field(-20.0, ge=-89.75, le=0)
+    receive_gain_db: float = Field(45.0, ge=-3, le=71)
+    full_scale_dbm: Decibel = Field(7.0, description="transmit power of a full-scale sample at gain 0")
+
+
+class ChannelTable(Table):
+    """The simulated air; real radios ignore it."""
+
+    profile: Literal["TDL-A", "TDL-B", "TDL-C", "TDL-D", "TDL-E"] = "TDL-A"
+    delay_spread_s: NonNegative = Field(100e-9, le=10e-6, description="rms delay spread")
+    doppler_hz: NonNegative = Field(1.0, le=1000, description="largest Doppler shift")
+    snr_db: Decibel = Field(25.0, description="mean SNR per subcarrier of an average link")
+    shadowing_db: NonNegative = Field(3.0, le=30, description="standard deviation of link gains")
+    clock_ppm: NonNegative = Field(10.0, le=100, description="each unit's clock error is within ±this")
+    noise_figure_db: NonNegative = Field(8.0, le=60)
+    reciprocal: bool = Field(False, description="i→j and j→i fade alike")
+
+
+class ScheduleTable(Table):
+    """How experts and subcarriers are chosen."""
+
+    scheduler: str = Field("jesa", description="see `testbed schedulers`")
+    qos: float = Field(1.0, gt=0, le=1, description="z: demanded sum of gate scores in layer 0")
+    importance: float = Field(0.8, gt=0, le=1, description="γ0: layer l (from 1) demands z·γ0^l")
+    max_experts: int = Field(2, ge=1, description="D: most experts a token may use")
+    hops: Literal[1, 2] = Field(2, description="price the way back too (2), or the way out alone (1)")
+    rate: Literal["mcs", "shannon"] = Field("mcs", description="rate of a subcarrier for the scheduler")
+    fill_energy_factor: Annotated[float, Field(ge=1)] | None = Field(
+        1.5, description="idle subcarriers shorten frames while energy stays below this factor; unset = off"
+    )
+
+
+class TransmissionTable(Table):
+    """How payload crosses the air."""
+
+    attempts: int = Field(4, ge=1, le=100, description="transmissions of a block before it is given up")
+    margin_db: float = Field(2.0, ge=0, le=30, description="SNR kept in hand by link adaptation")
+    repetitions: int = Field(4, ge=1, le=64, description="sounding symbols averaged")
+
+
+class Campaign(Table):
+    """A whole campaign."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "demo"
+    seed: int = Field(1, ge=0, lt=2**63)
+    passes: int = Field(1, ge=1, description="batches of tokens sent through all layers")
+    model: ModelTable = ModelTable()
+    nodes: NodesTable = NodesTable()
+    grid: GridTable = GridTable()
+    radio: RadioTable = RadioTable()
+    channel: ChannelTable = ChannelTable()
+    schedule: ScheduleTable = ScheduleTable()
+    transmission: TransmissionTable = TransmissionTable()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        prices = self.nodes.compute_energy_j
+        if isinstance(prices, list) and len(prices) != self.nodes.count:
+            raise ValueError(
+                f"nodes.compute_energy_j has {len(prices)} values for nodes.count = {self.nodes.count}: "
+                "give one for each node, or a single number"
+            )
+        if self.schedule.max_experts > self.nodes.count:
+            raise ValueError(
+                f"schedule.max_experts = {self.schedule.max_experts} exceeds nodes.count = {self.nodes.count}"
+            )
+        check_address(self.radio.address)
+        return self
+
+    def compute_energy_j(self) -> list[float]:
+        """(K,) joule a token."""
+        prices = self.nodes.compute_energy_j
+        return list(prices) if isinstance(prices, list) else [prices] * self.nodes.count
+
+    def ofdm_grid(self) -> Grid:
+        """The grid this campaign asks for.
+
+        Raises:
+            CampaignError: no such preset, or an impossible grid.
+        """
+        table = self.grid
+        if table.preset not in PRESETS:
+            raise CampaignError(f"grid.preset = {table.preset!r} is not one of: {', '.join(PRESETS)}")
+        own = table.model_dump(exclude={"preset"}, exclude_none=True)
+        try:
+            return replace(PRESETS[table.preset], **own)
+        except GridError as error:
+            raise CampaignError(f"grid: {error}") from error
+
+    def text(self) -> str:
+        """The resolved campaign, defaults included, as JSON that `from_text` reads back."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_text(cls, text: str) -> Campaign:
+        """Reads what `text` wrote."""
+        return cls.model_validate_json(text)
+
+
+def load_campaign(path: Path | None, overrides: dict[str, object] | None = None) -> Campaign:
+    """The campaign in `path` (TOML; None = all defaults), with `overrides` by dotted key on top.
+
+    Raises:
+        CampaignError: naming file, key, value and what is allowed.
+    """
+    tree = _read_toml(path) if path else {}
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted, value)
+    try:
+        campaign = Campaign.model_validate(tree)
+        campaign.ofdm_grid()
+    except (ValidationError, CampaignError) as error:
+        raise CampaignError(f"{path or 'campaign'}: {_sentence(error)}") from error
+    return campaign
+
+
+def schema() -> str:
+    """JSON schema of a campaign file."""
+    return json.dumps(Campaign.model_json_schema(), indent=2)
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CampaignError(f"{path}: no such campaign file") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CampaignError(f"{path}: cannot be read as TOML: {error}") from error
+
+
+def _set(tree: dict[str, object], dotted: str, value: object) -> None:
+    *tables, key = dotted.split(".")
+    for table in tables:
+        inner = tree.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise CampaignError(f"{table} is a value, not a table: cannot set {dotted}")
+        tree = inner
+    tree[key] = value
+
+
+def _sentence(error: ValidationError | CampaignError) -> str:
+    if isinstance(error, CampaignError):
+        return str(error)
+    return "; ".join(_complaint(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors())
+
+
+def _complaint(place: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
+    if not place:
+        return message.removeprefix("Value error, ")
+    key = ".".join(str(part) for part in place)
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; known here are {', '.join(_known_keys(place[:-1]))}"
+    text = repr(value)
+    return f"{key} = {text if len(text) <= 60 else text[:57] + '…'}: {message.removeprefix('Value error, ')}"
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    """Keys of the table at `place`."""
+    table: type[BaseModel] = Campaign
+    for part in place:
+        table = table.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(table.model_fields)

@@ -1,0 +1,246 @@
+"""The command line: the only place that prints.
+
+Commands import what they need when they run, so that `testbed --help` answers at once. Exit codes: 0 done,
+1 failed on the way, 2 refused before anything started, 130 stopped by Ctrl+C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+
+import typer
+
+from testbed.errors import AddressError, CampaignError, ModelError, TestbedError
+
+if TYPE_CHECKING:
+    from testbed.agents.controller import Plan
+    from testbed.outcome import RoundRecord, Summary
+
+app = typer.Typer(
+    name="testbed",
+    help="Distributed mixture-of-experts inference over real or simulated OFDM radios.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help needs half the time
+)
+config = typer.Typer(help="Look at campaign files.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config, name="config")
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+
+CampaignFile = Annotated[
+    Path | None, typer.Argument(help="Campaign TOML; without one, the built-in demo.", show_default=False)
+]
+
+
+@app.command()
+def run(
+    campaign: CampaignFile = None,
+    radio: Annotated[str | None, typer.Option(help="Radio address, e.g. sim:")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Who chooses experts and subcarriers.", autocompletion=lambda: _schedulers())
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and touch nothing.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="All nodes in this process, no sockets.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
+) -> None:
+    """Run a campaign: sound, schedule, transmit, compute, aggregate, record."""
+    with errors_as_sentences():
+        from testbed.agents.controller import plan_run
+        from testbed.campaign import load_campaign
+
+        overrides = {"radio.address": radio, "schedule.scheduler": scheduler, "seed": seed}
+        settings = load_campaign(campaign, {key: value for key, value in overrides.items() if value is not None})
+        plan = plan_run(settings, out or _default_out(campaign), in_process=in_process)
+        if dry_run:
+            _show_plan(plan, as_json)
+            return
+        _execute(plan, as_json)
+
+
+def _execute(plan: Plan, as_json: bool) -> None:
+    from testbed.agents.controller import execute
+
+    lines = sys.stderr if as_json else sys.stdout
+    for note in plan.notes:
+        print(f"note: {note}", file=lines)
+    print(f"{plan.sentence}", file=lines, flush=True)
+    result = execute(plan, sys.argv, lambda record: _progress(record, plan.rounds, lines))
+    if as_json:
+        print(json.dumps(_finite(result.summary)))
+    else:
+        _closing_table(result.summary)
+        print(f"run     {result.summary.run_dir}\nreport  {result.report}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Draw the report of a run again, from its folder alone."""
+    with errors_as_sentences():
+        from testbed.record.report import write_report
+
+        print(write_report(run_dir))
+
+
+@app.command()
+def schedulers() -> None:
+    """List the schedulers that `--scheduler` takes."""
+    with errors_as_sentences():
+        for name in _schedulers():
+            print(name)
+
+
+@config.command("check")
+def config_check(campaign: CampaignFile = None) -> None:
+    """Read a campaign, and say whether it can be run."""
+    with errors_as_sentences():
+        from testbed.agents.assemble import check, notes
+        from testbed.campaign import load_campaign
+
+        settings = load_campaign(campaign)
+        check(settings)
+        for note in notes(settings):
+            print(f"note: {note}")
+        print(f"{campaign or 'built-in demo'}: can be run")
+
+
+@config.command("show")
+def config_show(campaign: CampaignFile = None) -> None:
+    """Print a campaign with all defaults filled in, as JSON."""
+    with errors_as_sentences():
+        from testbed.campaign import load_campaign
+
+        print(load_campaign(campaign).text())
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of campaign files."""
+    with errors_as_sentences():
+        from testbed.campaign import schema
+
+        print(schema())
+
+
+@app.command(hidden=True)
+def agent(
+    connect: Annotated[str, typer.Option(help="Address of the controller.")],
+    index: Annotated[int, typer.Option(help="Number of this node.")],
+    keys: Annotated[Path, typer.Option(help="Folder of keys.")],
+) -> None:
+    """One node: a radio and an expert, at the service of a controller."""
+    with errors_as_sentences():
+        from testbed.agents.agent import run_agent
+
+        raise typer.Exit(run_agent(connect, index, keys))
+
+
+@app.command(hidden=True)
+def air(
+    settings: Annotated[str, typer.Option(help="Settings of the air, as JSON.")],
+    keys: Annotated[Path, typer.Option(help="Folder of keys.")],
+) -> None:
+    """The simulated air that node agents share; prints its address."""
+    with errors_as_sentences():
+        from testbed.agents.air import run_air
+
+        run_air(settings, keys, lambda address: print(address, flush=True))
+
+
+# Printing ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """A refusal or failure of the testbed becomes one sentence and an exit code, not a traceback."""
+    try:
+        yield
+    except (CampaignError, AddressError, ModelError) as error:
+        _fail(str(error), REFUSED)
+    except TestbedError as error:
+        _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail("stopped at once", INTERRUPTED)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    if os.environ.get("TESTBED_TRACEBACK"):
+        raise
+    print(f"testbed: {sentence}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _default_out(campaign: Path | None) -> Path:
+    return (campaign.parent if campaign else Path("measurements/demo")) / "runs"
+
+
+def _schedulers() -> list[str]:
+    from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
+
+    return [name for name in POLICIES if name not in NOT_RUNNABLE]
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plan.facts))
+        return
+    for note in plan.notes:
+        print(f"note: {note}")
+    for name, value in plan.facts.items():
+        print(f"{name:24}{value}")
+
+
+def _progress(record: RoundRecord, rounds: int, lines: TextIO) -> None:
+    done = record.number + 1
+    blocks = int(record.forward.sent.sum() + record.back.sent.sum())
+    failed = int(record.forward.failed.sum() + record.back.failed.sum())
+    print(
+        f"round {done:>{len(str(rounds))}}/{rounds}  layer {record.layer}  "
+        f"{int(record.selected.sum()) / max(1, record.source.size):.2f} experts/token  "
+        f"{blocks:4d} blocks, {failed} failed  {int(record.lost.sum())} lost  "
+        f"{record.spent.total_j() * 1e6:9.2f} µJ spent, {record.predicted.total_j() * 1e6:.2f} predicted  "
+        f"{sum(record.seconds.values()):.2f} s",
+        file=lines,
+        flush=True,
+    )
+    for event in record.events:
+        print(f"  {event}", file=lines, flush=True)
+
+
+def _closing_table(summary: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _rows(s: Summary) -> list[tuple[str, str]]:
+    return [
+        ("rounds", f"{s.rounds}"),
+        ("tokens through layers", f"{s.tokens} ({s.tokens_relaxed} relaxed, {s.tokens_lost} lost)"),
+        ("block error rate", f"{s.block_error_rate:.4f} ({s.retransmissions} retransmissions)"),
+        ("energy predicted", f"{s.energy_predicted_j * 1e6:.2f} µJ (lower bound {s.bound_j * 1e6:.2f} µJ)"),
+        ("energy spent", f"{s.energy_spent_j * 1e6:.2f} µJ, overhead of frames included"),
+        ("accuracy", f"{s.accuracy:.3f} (the same model in one place: {s.accuracy_central:.3f})"),
+        ("time", f"{s.seconds:.1f} s"),
+    ]
+
+
+def _finite(summary: Summary) -> dict[str, object]:
+    """The summary as JSON knows it: NaN becomes null."""
+    from dataclasses import asdict
+
+    return {key: None if value != value else value for key, value in asdict(summary).items()}

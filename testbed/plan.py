@@ -1,0 +1,188 @@
+"""From measured channels and gate scores to who sends what to whom, on which subcarriers.
+
+The scheduler decides experts and one subcarrier a link; a plan adds what a real frame needs: subcarriers of
+both phases, idle ones handed out to shorten frames, and the modulation and coding scheme of each link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.ofdm.grid import Grid
+from testbed.ofdm.mcs import MCS, choose_mcs, spectral_efficiency
+from testbed.outcome import Energy, Measured
+from testbed.protocol import Phase
+from testbed.schedule.fill import PhaseFill, fill_idle
+from testbed.schedule.policy import schedule
+from testbed.schedule.problem import Decision, Problem
+from testbed.schedule.serve import allocate, loads
+
+Rates = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundSettings:
+    """What does not change from round to round; K nodes.
+
+    Attributes:
+        grid: OFDM grid.
+        scheduler: name in the registry of `testbed.schedule`.
+        z, gamma0: layer l = 0… demands a score sum of z·γ0^(l+1) (dmoe-model.md 3.6, inferred).
+        max_experts: D.
+        hops: 2 prices both directions, 1 the way out alone.
+        rate: "mcs" = what the frame carries at this SNR, "shannon" = B0·log2(1 + SNR).
+        payload_bits: of one token, checksum included.
+        tx_power_w: per subcarrier.
+        compute_energy_j: (K,) of one token at each node.
+        attempts: transmissions of a block before it is given up.
+        margin_db: SNR kept in hand by link adaptation.
+        fill_energy_factor: bound on what handing out idle subcarriers may cost; None = one subcarrier a link.
+        seed: for schedulers that draw at random.
+    """
+
+    grid: Grid
+    scheduler: str
+    z: float
+    gamma0: float
+    max_experts: int
+    hops: int
+    rate: str
+    payload_bits: int
+    tx_power_w: float
+    compute_energy_j: NDArray[np.float64]
+    attempts: int
+    margin_db: float
+    fill_energy_factor: float | None
+    seed: int
+
+    def qos(self, layer: int) -> float:
+        """z·γ(l) of layer 0…L−1."""
+        return float(self.z * self.gamma0 ** (layer + 1))
+
+    @property
+    def full_band_power_w(self) -> float:
+        """All used subcarriers at once, as preambles and soundings do."""
+        return float(self.tx_power_w * self.grid.used.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """Subcarriers and schemes of the links of one phase; K nodes, M data subcarriers.
+
+    Attributes:
+        subcarriers: by active link (from, to), each (s,) data subcarriers.
+        mcs: (K, K), −1 where idle.
+        subcarrier_link: (M,) link as from·K + to, −1 = none.
+    """
+
+    subcarriers: dict[tuple[int, int], NDArray[np.int64]]
+    mcs: NDArray[np.int64]
+    subcarrier_link: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A decision, and what its frames look like.
+
+    Attributes:
+        problem: what was asked; decision: what was answered.
+        row: (N,) row of each token in its own node's batch.
+        forward, back: allocations of the two phases.
+        predicted: energy by the model.
+    """
+
+    problem: Problem
+    decision: Decision
+    row: NDArray[np.int64]
+    forward: Allocation
+    back: Allocation
+    predicted: Energy
+
+    def allocation(self, phase: Phase) -> Allocation:
+        """The allocation of a phase."""
+        return self.forward if phase == "forward" else self.back
+
+    def rows_of(self, node: int) -> NDArray[np.bool_]:
+        """(N_node, K) experts chosen for the tokens of `node`."""
+        return np.asarray(self.decision.selected[self.problem.source == node])
+
+
+def rates(settings: RoundSettings, measured: Measured, alive: NDArray[np.bool_]) -> Rates:
+    """(K, K, M) bit/s of each directed link on each data subcarrier; 0 for dead nodes and unmeasured links."""
+    snr = measured.snr[:, :, settings.grid.data]
+    if settings.rate == "mcs":
+        bps = spectral_efficiency(snr, settings.margin_db) / settings.grid.symbol_s
+    else:
+        bps = settings.grid.spacing_hz * np.log2(1.0 + snr.astype(np.float64))
+    usable = measured.valid & alive[:, None] & alive[None, :]
+    return np.where(usable[:, :, None], bps, 0.0).astype(np.float64)
+
+
+def pose(settings: RoundSettings, layer: int, scores: dict[int, NDArray[np.float64]], bps: Rates) -> Problem:
+    """The scheduling problem of a layer; `scores` by node, `bps` (K, K, M)."""
+    K = bps.shape[0]
+    nodes = sorted(scores)
+    return Problem(
+        score=np.concatenate([np.zeros((0, K)), *(scores[k] for k in nodes)]),
+        source=np.concatenate([np.zeros(0, np.int64), *(np.full(len(scores[k]), k) for k in nodes)]),
+        rate_bps=bps,
+        return_rate_bps=bps if settings.hops == 2 else None,
+        payload_bits=settings.payload_bits,
+        tx_power_w=settings.tx_power_w,
+        compute_energy_j=settings.compute_energy_j,
+        qos=settings.qos(layer),
+        max_experts=settings.max_experts,
+    )
+
+
+def decide(settings: RoundSettings, problem: Problem, measured: Measured, previous: Plan | None) -> Plan:
+    """Asks the scheduler, and works its answer out into frames."""
+    before = previous.decision if previous else None
+    options = {"z": settings.z} if settings.scheduler == "homogeneous" else {}
+    decision = schedule(problem, settings.scheduler, previous=before, seed=settings.seed, **options)
+    two_way, both = with_way_back(problem, decision)
+    fill = fill_idle(two_way, both, settings.fill_energy_factor or 1.0)
+    assert fill.back is not None
+    snr = measured.snr[:, :, settings.grid.data]
+    return Plan(
+        problem=problem,
+        decision=decision,
+        row=rows_within(problem.source),
+        forward=phase_allocation(settings, fill.forward, snr),
+        back=phase_allocation(settings, fill.back, snr),
+        predicted=Energy(decision.computation_j, fill.forward.energy_j, fill.back.energy_j, 0.0),
+    )
+
+
+def with_way_back(problem: Problem, decision: Decision) -> tuple[Problem, Decision]:
+    """A real round returns results also when only the way out was priced; those links get subcarriers here."""
+    if decision.return_subcarrier is not None:
+        return problem, decision
+    two_way = replace(problem, return_rate_bps=problem.rate_bps)
+    K = problem.nodes
+    back = allocate(two_way, loads(decision.selected, problem.source))[1].subcarrier.reshape(K, K)
+    return two_way, replace(decision, return_subcarrier=back)
+
+
+def phase_allocation(settings: RoundSettings, fill: PhaseFill, snr: NDArray[np.float32]) -> Allocation:
+    """Sets of subcarriers, and the scheme that each set's measured SNR (K, K, M) supports."""
+    K, _, M = snr.shape
+    mcs = np.full((K, K), -1, np.int64)
+    subcarrier_link = np.full(M, -1, np.int64)
+    for link, subcarriers in fill.subcarriers.items():
+        scheme = choose_mcs(snr[link][subcarriers], settings.margin_db) or MCS[0]
+        mcs[link] = scheme.index
+        subcarrier_link[subcarriers] = link[0] * K + link[1]
+    return Allocation(dict(fill.subcarriers), mcs, subcarrier_link)
+
+
+def rows_within(source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) number of each token among the tokens of its own node."""
+    row = np.zeros(source.size, np.int64)
+    for node in np.unique(source):
+        mine = source == node
+        row[mine] = np.arange(mine.sum())
+    return row

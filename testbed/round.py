@@ -1,0 +1,211 @@
+"""READ FIRST. One round: one layer of the model, computed by all nodes together over the air.
+
+    sound → gate → schedule → forward → expert → return → aggregate → record
+
+`run_round` tells it top to bottom; each line opens a room. The round knows only the `Node` protocol: nodes
+may live in this process or behind sockets, with real or simulated radios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.exchange import FrameCounter, Tally, exchange
+from testbed.fleet import Fleet
+from testbed.outcome import Energy, Measured, RoundRecord
+from testbed.plan import Plan, RoundSettings, decide, pose, rates
+from testbed.protocol import Aggregated, Sounding
+from testbed.schedule.problem import Problem
+
+Clock = Callable[[], float]
+"""Monotonic seconds."""
+
+
+@dataclass
+class Stopwatch:
+    """Wall time of each phase by name."""
+
+    clock: Clock
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside the block to `name`."""
+        start = self.clock()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
+
+
+def run_round(
+    number: int,
+    layer: int,
+    fleet: Fleet,
+    settings: RoundSettings,
+    frames: FrameCounter,
+    clock: Clock,
+    previous: Plan | None = None,
+) -> tuple[RoundRecord, Plan]:
+    """One layer for every token of every live node.
+
+    Nodes that die are left out from then on: their tokens end with them, and tokens of others that had
+    chosen their experts choose again among the rest.
+
+    Args:
+        number: number of the round in the run.
+        layer: 0…L−1.
+        fleet: the nodes.
+        settings: quality, energy and transmission settings.
+        frames: source of frame numbers, never repeated in a run.
+        clock: monotonic seconds, for the record's timings.
+        previous: plan of the round before, a warm start.
+
+    Returns:
+        The record of the round, and its plan.
+    """
+    watch = Stopwatch(clock)
+    with watch.phase("sound"):
+        measured, sounding_s = sound(fleet, frames, settings)
+    with watch.phase("gate"):
+        gated = fleet.ask(fleet.alive(), lambda node: node.gate(layer))
+        scores = {k: answer.score for k, answer in gated.items()}
+    with watch.phase("schedule"):
+        plan = decide(settings, pose_alive(fleet, settings, layer, scores, measured), measured, previous)
+
+    plan, forward = carry_states(fleet, settings, layer, frames, watch, scores, measured, plan)
+    with watch.phase("expert"):
+        computed = fleet.ask(fleet.alive(), lambda node: node.compute(layer))
+    with watch.phase("return"):
+        back = Tally.empty(*plan.decision.selected.shape)
+        exchange(fleet, settings, layer, "return", plan, forward.delivered, frames, back)
+    with watch.phase("aggregate"):
+        endings = fleet.ask(fleet.alive(), lambda node: node.aggregate(layer, plan.rows_of(node.index)))
+
+    lost, fallback = token_endings(plan, endings)
+    overhead_j = forward.overhead_j + back.overhead_j + settings.full_band_power_w * sounding_s
+    record = RoundRecord(
+        number=number,
+        layer=layer,
+        alive=fleet.alive_mask(),
+        measured=measured,
+        source=plan.problem.source,
+        score=plan.problem.score,
+        selected=plan.decision.selected,
+        relaxed=plan.decision.relaxed,
+        lost=lost,
+        fallback=fallback,
+        qos=settings.qos(layer),
+        predicted=plan.predicted,
+        spent=Energy(
+            computation=computation_j(settings, plan, computed, fallback),
+            forward=forward.energy_j,
+            back=back.energy_j,
+            overhead=overhead_j,
+        ),
+        bound_j=plan.decision.bound_j,
+        status=plan.decision.status.name,
+        forward=forward.traffic(plan.forward),
+        back=back.traffic(plan.back),
+        constellation=forward.constellation,
+        constellation_link=forward.constellation_link,
+        seconds=watch.seconds,
+        events=fleet.take_events(),
+    )
+    return record, plan
+
+
+def sound(fleet: Fleet, frames: FrameCounter, settings: RoundSettings) -> tuple[Measured, float]:
+    """Each live node in turn sounds its radio, all others listen; the channel knowledge and the air time."""
+    K, U = len(fleet), settings.grid.used.size
+    heard: list[Sounding] = []
+    air_time_s = 0.0
+    for source in fleet.alive():
+        number = frames.next()
+        on_air = fleet.ask([source], lambda n, number=number: n.sound(number))  # type: ignore[misc]
+        listeners = [k for k in fleet.alive() if k != source]
+        answers = fleet.ask(listeners, lambda n, s=source, number=number: n.measure(s, number))  # type: ignore[misc]
+        fleet.ask([source], lambda n: n.silence())
+        air_time_s += sum(on_air.values())
+        heard += [sounding for sounding in answers.values() if sounding is not None]
+    return gather_soundings(heard, K, U), air_time_s
+
+
+def gather_soundings(heard: list[Sounding], K: int, U: int) -> Measured:
+    """Single links → arrays over all directed links; what nobody heard stays zero and invalid."""
+    link = (K, K)
+    measured = Measured(
+        h=np.zeros((*link, U), np.complex64),
+        noise=np.zeros((*link, U), np.float32),
+        snr=np.zeros((*link, U), np.float32),
+        valid=np.zeros(link, np.bool_),
+        cfo_hz=np.zeros(link),
+        timing_samples=np.zeros(link),
+        clipped=np.zeros(link, np.bool_),
+    )
+    for one in heard:
+        at = one.source, one.destination
+        measured.h[at], measured.noise[at], measured.snr[at] = one.h, one.noise, one.snr
+        measured.cfo_hz[at], measured.timing_samples[at] = one.cfo_hz, one.timing_samples
+        measured.clipped[at], measured.valid[at] = one.clipped, True
+    return measured
+
+
+def pose_alive(
+    fleet: Fleet,
+    settings: RoundSettings,
+    layer: int,
+    scores: dict[int, NDArray[np.float64]],
+    measured: Measured,
+) -> Problem:
+    """The scheduling problem with the nodes that are alive now; the others are reached by nobody."""
+    return pose(settings, layer, scores, rates(settings, measured, fleet.alive_mask()))
+
+
+def carry_states(
+    fleet: Fleet,
+    settings: RoundSettings,
+    layer: int,
+    frames: FrameCounter,
+    watch: Stopwatch,
+    scores: dict[int, NDArray[np.float64]],
+    measured: Measured,
+    plan: Plan,
+) -> tuple[Plan, Tally]:
+    """Forward phase. When nodes die in it, all tokens choose again among the living, and only new pairs travel."""
+    tally = Tally.empty(*plan.decision.selected.shape)
+    for _ in range(len(fleet)):
+        alive = fleet.alive()
+        with watch.phase("forward"):
+            wanted = plan.decision.selected & ~tally.delivered
+            exchange(fleet, settings, layer, "forward", plan, wanted, frames, tally)
+        if fleet.alive() == alive:
+            break
+        with watch.phase("schedule"):
+            plan = decide(settings, pose_alive(fleet, settings, layer, scores, measured), measured, None)
+    tally.delivered &= plan.decision.selected & fleet.alive_mask()[None, :]
+    return plan, tally
+
+
+def token_endings(plan: Plan, endings: dict[int, Aggregated]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) lost and (N,) fallback over all tokens; a dead node's tokens are lost."""
+    lost = np.ones(plan.problem.source.size, np.bool_)
+    fallback = np.zeros(plan.problem.source.size, np.bool_)
+    for k, ending in endings.items():
+        mine = plan.problem.source == k
+        lost[mine], fallback[mine] = ending.lost, ending.fallback
+    return lost, fallback
+
+
+def computation_j(
+    settings: RoundSettings, plan: Plan, computed: dict[int, int], fallback: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(K,) joule at each node's price a token: states of others it computed, and its own tokens."""
+    tokens = np.zeros(len(settings.compute_energy_j))
+    for k, count in computed.items():
+        own = plan.problem.source == k
+        tokens[k] = count + (own & (plan.decision.selected[:, k] | fallback)).sum()
+    return tokens * settings.compute_energy_j

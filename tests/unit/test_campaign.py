@@ -1,0 +1,87 @@
+"""Campaign files: defaults, and refusals that name file, key, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.agents.assemble import check
+from testbed.campaign import Campaign, load_campaign
+from testbed.errors import AddressError, CampaignError, ModelError
+
+DEMO = Path(__file__).parents[2] / "measurements" / "demo" / "campaign.toml"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "c.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_demo_file_is_the_built_in_demo() -> None:
+    assert load_campaign(DEMO) == load_campaign(None)
+
+
+def test_a_resolved_campaign_reads_back_the_same() -> None:
+    campaign = load_campaign(DEMO, {"seed": 9, "schedule.scheduler": "top-2"})
+    assert Campaign.from_text(campaign.text()) == campaign
+    assert (campaign.seed, campaign.schedule.scheduler) == (9, "top-2")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sed = 1", ["sed: unknown key", "seed"]),
+        ("[schedule]\nqoss = 1.0", ["schedule.qoss: unknown key", "qos", "importance"]),
+        ("[schedule]\nqos = 1.5", ["schedule.qos = 1.5", "less than or equal to 1"]),
+        ("[schedule]\nqos = nan", ["schedule.qos = nan"]),
+        ("[schedule]\nhops = 3", ["schedule.hops = 3", "1 or 2"]),
+        ("[nodes]\ncount = 1", ["nodes.count = 1", "greater than or equal to 2"]),
+        ("[nodes]\ncount = 3", ["nodes.compute_energy_j has 4 values", "nodes.count = 3"]),
+        ("[nodes]\ntokens = 'many'", ["nodes.tokens = 'many'", "integer"]),
+        ("[schedule]\nmax_experts = 5", ["max_experts = 5", "nodes.count = 4"]),
+        ("[grid]\npreset = 'huge'", ["grid.preset = 'huge'", "demo"]),
+        ("[grid]\noccupied = 300", ["grid: occupied=300", "254"]),
+        ("[grid]\nfft_size = 100", ["grid: fft_size=100", "multiple of 16"]),
+        ("[channel]\nprofile = 'TDL-Z'", ["channel.profile = 'TDL-Z'", "TDL-A"]),
+        ("[model]\nquantisation = 'int4'", ["model.quantisation = 'int4'", "float16"]),
+        ("name = '../evil'", ["name = '../evil'"]),
+        ("name = \n", ["TOML"]),
+    ],
+)
+def test_refusals_name_file_key_value_and_what_is_allowed(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(CampaignError) as refused:
+        load_campaign(path)
+    for word in [str(path), *words]:
+        assert word in str(refused.value)
+
+
+def test_an_unknown_radio_lists_the_forms(tmp_path: Path) -> None:
+    with pytest.raises((CampaignError, AddressError), match="sim:"):
+        load_campaign(write(tmp_path, "[radio]\naddress = 'bladerf:'"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CampaignError, match=r"nowhere\.toml: no such"):
+        load_campaign(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"nodes.count": 9, "nodes.compute_energy_j": 1e-7}, "exceeds the 4 experts"),
+        ({"nodes.context": 4000}, "positions of model"),
+        ({"schedule.scheduler": "magic"}, "is unknown; choose one of: jesa"),
+        ({"schedule.scheduler": "lb"}, "cannot be run on the air"),
+    ],
+)
+def test_combinations_that_cannot_work_are_refused(overrides: dict[str, object], words: str) -> None:
+    with pytest.raises(CampaignError, match=words):
+        check(load_campaign(None, overrides))
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ModelError, match="nobody"):
+        check(load_campaign(None, {"model.name": "nobody.safetensors"}))
