@@ -52,8 +52,7 @@ def run_choosing(
     """
     passages = np.atleast_2d(tokens)
     parts = [
-        _run(model, passages[start : start + batch], choose, temperature)
-        for start in range(0, len(passages), batch)
+        _run(model, passages[start : start + batch], choose, temperature) for start in range(0, len(passages), batch)
     ]
     return np.concatenate(parts).reshape(*tokens.shape, -1)
 

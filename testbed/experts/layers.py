@@ -109,9 +109,7 @@ def apply_expert(model: Model, layer: int, expert: int, u: Floats) -> Floats:
     return output
 
 
-def aggregate(
-    h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, renormalise: bool = True
-) -> Floats:
+def aggregate(h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, renormalise: bool = True) -> Floats:
     """Residual plus the score-weighted sum over the experts whose outputs arrived, (…, N, d).
 
     x[n] = h[n] + Σ_k w[n, k]·outputs[n, k], w = scores over the delivered experts, divided by their sum

@@ -161,9 +161,7 @@ def model_from(header: dict[str, str], tensors: dict[str, NDArray[np.generic]], 
     except KeyError as error:
         raise ModelError(f"model: {source} has no header entry {error}; write it with save_model") from error
     except (ValueError, TypeError) as error:
-        raise ModelError(
-            f"model: {source}: malformed header entry ({error}); write it with save_model"
-        ) from error
+        raise ModelError(f"model: {source}: malformed header entry ({error}); write it with save_model") from error
     _check_header(model, source)
     return model
 

@@ -33,9 +33,7 @@ def quantise(states: Floats, kind: str) -> Bytes:
     limit = _LARGEST if kind == "float16" else 127 * _LARGEST
     if not np.isfinite(states).all() or (peak > limit).any():
         worst = float(np.abs(states).max(initial=0.0))
-        raise ModelError(
-            f"states: value {worst} does not fit {kind} (at most {limit}, finite); check the weights"
-        )
+        raise ModelError(f"states: value {worst} does not fit {kind} (at most {limit}, finite); check the weights")
     if kind == "float16":
         return np.ascontiguousarray(states, dtype="<f2").view(np.uint8)
     scale = _scale(peak)
@@ -59,7 +57,8 @@ def dequantise(payload: Bytes, width: int, kind: str) -> Floats:
     if kind == "float16":
         return payload.view("<f2").astype(np.float32)
     scale = np.ascontiguousarray(payload[:, :_SCALE_BYTES]).view("<f2").astype(np.float32)
-    return np.asarray(payload[:, _SCALE_BYTES:].view(np.int8) * scale, dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # 0 · ∞, if the scale was damaged
+        return np.asarray(payload[:, _SCALE_BYTES:].view(np.int8) * scale, dtype=np.float32)
 
 
 def _scale(peak: NDArray[np.floating]) -> Floats:
