@@ -140,21 +140,21 @@ def _fetch(frames: Sequence[Frame], used: set[int]) -> Callable[[Any, Any], obje
         if place.frame in used or not 0 < place.frame < len(frames):
             raise ValueError(f"array frame {place.frame} is missing or used twice")
         used.add(place.frame)
-        return _array(frames[place.frame], place, _dtype_of(wanted))
+        return _array(frames[place.frame], place, _kind_of(wanted))
 
     return hook
 
 
-def _dtype_of(wanted: Any) -> np.dtype[Any] | None:  # noqa: ANN401
-    """The dtype that an annotation like NDArray[np.float32] asks for; None when it leaves it open."""
+def _kind_of(wanted: Any) -> type[np.generic]:  # noqa: ANN401 - a type
+    """The kind of numbers that an annotation like NDArray[np.float32] or NDArray[np.floating] asks for."""
     inner = get_args(get_args(wanted)[1]) if get_origin(wanted) is np.ndarray else ()
-    return np.dtype(inner[0]) if inner and isinstance(inner[0], type) else None
+    return inner[0] if inner and isinstance(inner[0], type) and issubclass(inner[0], np.generic) else np.generic
 
 
-def _array(frame: Frame, place: _Place, wanted: np.dtype[Any] | None) -> NDArray[Any]:
+def _array(frame: Frame, place: _Place, wanted: type[np.generic]) -> NDArray[Any]:
     dtype = DTYPES.get(place.dtype)
-    if dtype is None or (wanted is not None and dtype != wanted):
-        raise ValueError(f"array of {place.dtype[:20]!r}, expected {wanted or 'a plain number type'}")
+    if dtype is None or not np.issubdtype(dtype, wanted):
+        raise ValueError(f"array of {place.dtype[:20]!r}, expected {wanted.__name__}")
     if len(place.shape) > DIMENSIONS or any(n < 0 for n in place.shape):
         raise ValueError(f"array shape {place.shape[:8]} is impossible")
     if math.prod(place.shape) * dtype.itemsize != len(frame):
