@@ -149,16 +149,16 @@ class LocalNode:
         """
         now = self._current()
         arrived = now.arrived & selected
-        fallback = ~(arrived.any(axis=1) | selected[:, self._index])
+        fallback = np.logical_not(arrived.any(axis=1) | selected[:, self._index])
         local = selected[:, self._index] | fallback
         if local.any():
             own = layers.apply_expert(self._model, layer, self._index, now.states[local])
             now.outputs[local, self._index] = own
             arrived[local, self._index] = True
-        lost = (selected & ~arrived).any(axis=1)
+        lost = np.asarray((selected & ~arrived).any(axis=1))
         self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
         self._now = None
-        return Aggregated(lost, fallback)
+        return Aggregated(lost, np.asarray(fallback))
 
     def predict(self) -> Prediction:
         """The likeliest next byte of every token, and the byte that follows."""

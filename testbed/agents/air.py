@@ -90,9 +90,14 @@ def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
     """
     air = Air(msgspec.json.decode(settings, type=AirSettings))
     with Service("tcp://127.0.0.1:*", server_keys(keys, air.settings.units, "air")) as service:
-        threading.Thread(target=lambda: (sys.stdin.read(), service.stop()), daemon=True).start()
+        threading.Thread(target=_stop_with_parent, args=(service,), daemon=True).start()
         announce(service.address)
         service.serve(lambda client, frames: answer(air, client, frames))
+
+
+def _stop_with_parent(service: Service) -> None:
+    sys.stdin.read()
+    service.stop()
 
 
 class RemoteEther:

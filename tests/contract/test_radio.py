@@ -1,0 +1,178 @@
+"""What every radio promises, asked of every kind that is here: one suite, a pair of radios a backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from testbed.agents.air import RemoteEther, answer
+from testbed.errors import AddressError, RadioError
+from testbed.link.keys import client_keys, ensure_keys, server_keys
+from testbed.link.service import Client, Service
+from testbed.radio.air import Air, AirSettings
+from testbed.radio.base import Radio, RadioSettings
+from testbed.radio.open import open_radio
+from testbed.radio.sim import Ether
+
+RATE_HZ = 1e6
+SETTINGS = RadioSettings(sample_rate_hz=RATE_HZ, centre_hz=2.45e9, transmit_gain_db=-10.0, receive_gain_db=40.0)
+GAIN_DB = -50.0
+
+
+def cabled(units: int) -> Air:
+    """An air of one flat line-of-sight path, without clock errors: nearly a cable."""
+    return Air(
+        AirSettings(
+            profile="TDL-E",
+            delay_spread_s=0.0,
+            doppler_hz=0.0,
+            path_gain_db=tuple((GAIN_DB,) * units for _ in range(units)),
+            clock_ppm=(0.0,) * units,
+            noise_figure_db=6.0,
+            full_scale_dbm=7.0,
+            reciprocal=False,
+            seed=3,
+        )
+    )
+
+
+@pytest.fixture(params=["sim in this process", "sim behind a socket"])
+def ether_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], Ether]]:
+    """The way to one air, for each unit."""
+    air = cabled(2)
+    if request.param == "sim in this process":
+        yield lambda unit: air
+        return
+    keys = tmp_path / "keys"
+    ensure_keys(keys, 2)
+    with ExitStack() as stack:
+        service = stack.enter_context(Service("tcp://127.0.0.1:*", server_keys(keys, 2, "air")))
+        thread = threading.Thread(target=lambda: service.serve(lambda who, frames: answer(air, who, frames)))
+        thread.start()
+        clients = [stack.enter_context(Client(service.address, client_keys(keys, k, "air"))) for k in range(2)]
+        yield lambda unit: RemoteEther(clients[unit])
+        service.stop()
+        thread.join()
+
+
+@pytest.fixture
+def pair(ether_of: Callable[[int], Ether]) -> Iterator[tuple[Radio, Radio]]:
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(open_radio("sim:", unit=k, ether=ether_of(k))) for k in range(2))  # type: ignore[misc]
+
+
+def tone(count: int, cycles: int, amplitude: float = 0.5) -> np.ndarray:
+    return (amplitude * np.exp(2j * np.pi * cycles * np.arange(count) / count)).astype(np.complex64)
+
+
+def power_db(samples: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.abs(samples) ** 2)))
+
+
+def test_what_one_transmits_the_other_hears_at_the_power_of_the_path(pair: tuple[Radio, Radio]) -> None:
+    one, other = pair
+    for radio in pair:
+        radio.configure(SETTINGS)
+    one.transmit(tone(1000, 100))
+    capture = other.receive(4000)
+    one.silence()
+    assert capture.samples.dtype == np.complex64
+    assert capture.samples.shape == (4000,)
+    assert (capture.sample_rate_hz, capture.centre_hz) == (RATE_HZ, 2.45e9)
+    spectrum = np.abs(np.fft.fft(capture.samples))
+    assert int(spectrum.argmax()) == 400
+    expected = 20 * np.log10(0.5) - 10.0 + GAIN_DB + 40.0
+    assert abs(power_db(capture.samples) - expected) < 6.0  # TDL-E: line of sight and what is scattered
+
+
+def test_silence_is_silence(pair: tuple[Radio, Radio]) -> None:
+    one, other = pair
+    for radio in pair:
+        radio.configure(SETTINGS)
+    floor = power_db(other.receive(4000).samples)
+    one.transmit(tone(1000, 100))
+    assert power_db(other.receive(4000).samples) > floor + 10
+    one.silence()
+    assert abs(power_db(other.receive(4000).samples) - floor) < 1
+    one.silence()
+
+
+def test_a_new_transmission_replaces_the_old_one(pair: tuple[Radio, Radio]) -> None:
+    one, other = pair
+    for radio in pair:
+        radio.configure(SETTINGS)
+    one.transmit(tone(1000, 100))
+    one.transmit(tone(1000, -200))
+    assert int(np.abs(np.fft.fft(other.receive(1000).samples)).argmax()) == 800
+
+
+def test_tuning_ends_a_transmission(pair: tuple[Radio, Radio]) -> None:
+    one, other = pair
+    for radio in pair:
+        radio.configure(SETTINGS)
+    floor = power_db(other.receive(4000).samples)
+    one.transmit(tone(1000, 100))
+    one.configure(SETTINGS)
+    assert abs(power_db(other.receive(4000).samples) - floor) < 1
+
+
+def test_leaving_silences(ether_of: Callable[[int], Ether]) -> None:
+    with open_radio("sim:", unit=1, ether=ether_of(1)) as other:
+        other.configure(SETTINGS)
+        floor = power_db(other.receive(4000).samples)
+        with (
+            pytest.raises(ZeroDivisionError),
+            open_radio("sim:", unit=0, ether=ether_of(0)) as one,
+        ):
+            one.configure(SETTINGS)
+            one.transmit(tone(1000, 100))
+            raise ZeroDivisionError
+        assert abs(power_db(other.receive(4000).samples) - floor) < 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.zeros(0, np.complex64), "shape"),
+        (np.zeros((2, 2), np.complex64), "shape"),
+        (np.full(8, np.nan, np.complex64), "NaN"),
+        (np.full(8, 1.5, np.complex64), "full scale"),
+    ],
+)
+def test_impossible_samples_are_refused(pair: tuple[Radio, Radio], samples: np.ndarray, words: str) -> None:
+    pair[0].configure(SETTINGS)
+    with pytest.raises(RadioError, match=words):
+        pair[0].transmit(samples)
+
+
+def test_a_radio_must_be_tuned_first(pair: tuple[Radio, Radio]) -> None:
+    with pytest.raises(RadioError, match="never tuned"):
+        pair[0].receive(100)
+    with pytest.raises(RadioError, match="never tuned"):
+        pair[0].transmit(tone(100, 1))
+
+
+def test_a_capture_needs_samples(pair: tuple[Radio, Radio]) -> None:
+    pair[0].configure(SETTINGS)
+    with pytest.raises(RadioError, match="count = 0"):
+        pair[0].receive(0)
+
+
+def test_nobody_uses_another_nodes_unit() -> None:
+    from testbed.agents.air import Silence
+    from testbed.link.codec import pack
+
+    with pytest.raises(RadioError, match="may not use unit 1"):
+        answer(cabled(2), 0, [bytes(frame) for frame in pack(Silence(1))])
+
+
+def test_an_unknown_address_lists_the_forms() -> None:
+    with pytest.raises(AddressError, match="sim:"):
+        open_radio("bladerf:0", unit=0)
+    with pytest.raises(AddressError, match="simulated air"):
+        open_radio("sim:", unit=0)
