@@ -179,9 +179,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _line_end(text: bytes, near: int) -> int:
-    """The first line start at or after `near`."""
-    found = text.find(b"\n", near)
-    return len(text) if found < 0 else found + 1 if near else 0
+    """The first start of a line at or after `near`, or the end of the text."""
+    found = text.find(b"\n", max(0, near - 1))
+    return 0 if near == 0 else len(text) if found < 0 else found + 1
 
 
 def _strip_html(page: str) -> str:
