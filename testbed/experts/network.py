@@ -56,8 +56,9 @@ def attention(weights: Weights, layer: int, x: Tensor, heads: int, dtype: torch.
     query, key, value = mixed.view(passages, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     query, key = rotate(query) * math.sqrt(heads / width), rotate(key)
     future = torch.full((length, length), -1e9, dtype=dtype, device=x.device).triu(1)
-    mixed = torch.softmax(query @ key.transpose(-1, -2) + future, dim=-1) @ value
-    return mixed.transpose(1, 2).reshape(x.shape) @ weights["attention_out"][layer].to(dtype)
+    average = torch.softmax(query @ key.transpose(-1, -2) + future, dim=-1) @ value
+    made: Tensor = average.transpose(1, 2).reshape(x.shape) @ weights["attention_out"][layer].to(dtype)
+    return made
 
 
 def rotate(values: Tensor) -> Tensor:
@@ -147,8 +148,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.transpose(-1, -2)
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    x = x.transpose(-1, -2) if matrix.shape[-2] > matrix.shape[-1] else x
-    return x.to(matrix.dtype)
+    made: Tensor = x.transpose(-1, -2) if matrix.shape[-2] > matrix.shape[-1] else x
+    return made.to(matrix.dtype)
 
 
 def passages(texts: list[Tensor], each: int, length: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from testbed.experts.corpus import RECIPES, Split, read_texts
+from testbed.experts.evaluate import Tokens, windows, with_temperature
 from testbed.experts.model import Model, model_from, save_model
 from testbed.experts.network import (
     Ffn,
@@ -69,6 +70,9 @@ PLANS = {
 
 MATRICES = ("attention_in", "attention_out", "expert_up", "expert_down")
 """Moved by Muon; everything else by Adam."""
+
+VALIDATION = 96
+"""Passages of every domain on which the gate's temperature is chosen."""
 
 
 def train(plan: Plan, texts: dict[str, Split], *, compiled: bool = False) -> Model:
@@ -173,6 +177,12 @@ def as_model(plan: Plan, weights: Weights) -> Model:
     return model_from(header, {key: value.detach().numpy() for key, value in weights.items()}, plan.name)
 
 
+def validation_windows(plan: Plan, texts: dict[str, Split]) -> Tokens:
+    """Passages (K, n, context) of the text kept aside for choosing the gate's temperature."""
+    each = [windows(list(texts[domain].validation), plan.context, VALIDATION) for domain in plan.domains]
+    return np.stack(each)
+
+
 def main() -> None:
     """Train one of `PLANS` on a folder of texts and write its weights."""
     parser = argparse.ArgumentParser(description="Train one of the planned mixtures of experts.")
@@ -186,7 +196,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     plan = PLANS[arguments.plan]
     texts = read_texts(arguments.texts, plan.domains)
-    save_model(train(plan, texts, compiled=arguments.compile), arguments.out)
+    model = train(plan, texts, compiled=arguments.compile)
+    save_model(with_temperature(model, validation_windows(plan, texts)), arguments.out)
 
 
 def _joined(slices: tuple[bytes, ...]) -> Tensor:
