@@ -111,7 +111,7 @@ class ControllerSession:
         member.address, member.heard = address, now
         return self._heard(message, member, now)
 
-    def malformed(self, client: int, now: float) -> list[ControllerAction]:
+    def malformed(self, client: int) -> list[ControllerAction]:
         """Something unreadable came from node `client`; too much of it ends the membership."""
         self.counts["malformed"] += 1
         member = self._members.get(client)

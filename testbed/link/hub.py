@@ -182,7 +182,7 @@ class Hub:
         try:
             message = unpack(arrival.frames, ToController)
         except LinkError:
-            self._act(self._session.malformed(arrival.client, now))
+            self._act(self._session.malformed(arrival.client))
         else:
             self._act(self._session.received(arrival.address, arrival.client, message, now))
 
