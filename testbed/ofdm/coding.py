@@ -33,8 +33,8 @@ _HEADER_BITS: Final = 8 * (1 + MAX_HEADER_BYTES + CRC_BYTES)
 def coded_length(payload_bytes: int, mcs: int | Mcs) -> int:
     """Coded bits of one block at the scheme's code rate, a whole number of its symbols.
 
-    The least multiple of bits_per_symbol that is not below (8·payload_bytes + 32)/code_rate. FrameError for an
-    empty or oversized payload and for an unknown scheme.
+    The least multiple of bits_per_symbol that is not below (8·payload_bytes + 32)/code_rate. FrameError for
+    an empty or oversized payload and for an unknown scheme.
     """
     scheme = find_mcs(mcs)
     coded = -(-_info_bits(payload_bytes) * scheme.code_rate.denominator // scheme.code_rate.numerator)
@@ -44,7 +44,7 @@ def coded_length(payload_bytes: int, mcs: int | Mcs) -> int:
 def encode_block(payload: bytes | Bits, mcs: int | Mcs, coded_bits: int) -> Bits:
     """Coded bits (coded_bits,) uint8 of one payload; see `encode_blocks`."""
     row = np.frombuffer(payload, np.uint8) if isinstance(payload, bytes) else np.asarray(payload, np.uint8)
-    return encode_blocks(row[None], mcs, coded_bits)[0]
+    return np.asarray(encode_blocks(row[None], mcs, coded_bits)[0])
 
 
 def encode_blocks(payloads: Bits, mcs: int | Mcs, coded_bits: int) -> Bits:
@@ -52,9 +52,9 @@ def encode_blocks(payloads: Bits, mcs: int | Mcs, coded_bits: int) -> Bits:
 
     Args:
         payloads: (n, B) bytes, 1 ≤ B ≤ MAX_PAYLOAD_BYTES.
-        mcs: the modulation and coding scheme, for its existence; the code itself follows from B and coded_bits.
-        coded_bits: wanted length, at least 8·B + 32; more bits than the code has are repeated, fewer are
-            punctured.
+        mcs: the modulation and coding scheme; checked for its existence only, as the code follows from B and
+            coded_bits.
+        coded_bits: wanted length, at least 8·B + 32.
 
     Raises:
         FrameError: payloads are no (n, B) bytes, B out of range, coded_bits too few, unknown scheme.
@@ -99,11 +99,14 @@ def encode_header(payload: bytes, coded_bits: int) -> Bits:
         raise FrameError(f"header has {len(payload)} bytes; at most {MAX_HEADER_BYTES} fit")
     padded = bytes([len(payload)]) + payload.ljust(MAX_HEADER_BYTES, b"\0")
     block = np.frombuffer(padded, np.uint8)[None]
-    return _encode(_with_checksums(block), layout(_HEADER_BITS, coded_bits))[0]
+    return np.asarray(_encode(_with_checksums(block), layout(_HEADER_BITS, coded_bits))[0])
 
 
 def decode_header(llr: Floats) -> bytes | None:
-    """The header's bytes from llr (coded_bits,), or None where its CRC-32 fails; FrameError as `decode_blocks`."""
+    """The header's bytes from llr (coded_bits,), or None where its CRC-32 fails.
+
+    FrameError where llr is not one-dimensional, too short for a header, or holds NaN.
+    """
     rows = np.asarray(llr)[None]
     blocks, ok = _check(_decode(rows, layout(_HEADER_BITS, _coded_bits(rows))))
     length = int(blocks[0, 0])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import FrameError
 from testbed.ofdm import ldpc_kernels
+from testbed.ofdm.simd import LANES
 
 Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -29,8 +30,6 @@ LENGTHS: Final = (648, 1296, 1944)
 RATES: Final = (Fraction(1, 2), Fraction(2, 3), Fraction(3, 4), Fraction(5, 6))
 LLR_LIMIT: Final = 1e6
 """Channel LLRs are clipped to ± this; beyond it a bit is as good as known."""
-LANE_BLOCK: Final = 16
-"""Lanes are padded to a multiple of this many float32: one vector of 512 bit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +42,20 @@ class Code:
         rate: k/n.
         z: lifting size Z = n/24.
         shifts: (rows, 24) cyclic shifts, −1 for a zero block.
+        padded: Z rounded up to whole vectors.
         home: (24,) turn of each block column after its last use in an iteration.
-        tables: row_start (rows+1,), edge_column (E,), edge_turn (E,), check_turn (E,); a turn is the lane at
-            which an edge finds its column: while decoding, and when every column lies turned by its home.
+        tables: row_start (rows+1,); and for each edge (E,), in flat columns of Z + padded lanes: where its column
+            begins, where it finds its bits while decoding, and where when every column lies turned by its home.
     """
 
     n: int
     k: int
     rate: Fraction
     z: int
+    padded: int
     shifts: Ints
     home: Ints
-    tables: tuple[Ints, Ints, Ints, Ints]
+    tables: ldpc_kernels.Tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +85,13 @@ def load_code(n: int, rate: Fraction) -> Code:
     columns, rows, z = (int(field) for field in header.split())
     shifts = np.array([line.split() for line in lines if line.strip()], dtype=np.int32)
     if shifts.shape != (rows, columns) or columns * z != n:
-        raise FrameError(
-            f"{name}: table of shape {shifts.shape} does not fit its header {header!r}; reinstall"
-        )
-    home, tables = _walk(shifts, z)
-    return Code(n, n - rows * z, rate, z, shifts, home, tables)
+        raise FrameError(f"{name}: table of shape {shifts.shape} does not fit its header {header!r}; reinstall")
+    padded = -(-z // LANES) * LANES
+    home, tables = _walk(shifts, z, z + padded)
+    return Code(n, n - rows * z, rate, z, padded, shifts, home, tables)
 
 
-def _walk(shifts: Ints, z: int) -> tuple[Ints, tuple[Ints, Ints, Ints, Ints]]:
+def _walk(shifts: Ints, z: int, stride: int) -> tuple[Ints, ldpc_kernels.Tables]:
     """Home turns and edge tables of the layered schedule, rows in natural order."""
     row, column = np.nonzero(shifts >= 0)
     shift = shifts[row, column]
@@ -100,7 +100,8 @@ def _walk(shifts: Ints, z: int) -> tuple[Ints, tuple[Ints, Ints, Ints, Ints]]:
     for e, (c, s) in enumerate(zip(column, shift, strict=True)):
         turn[e], at[c] = (s - at[c]) % z, s
     start = np.searchsorted(row, np.arange(shifts.shape[0] + 1)).astype(np.int32)
-    return home, (start, column.astype(np.int32), turn, ((shift - home[column]) % z).astype(np.int32))
+    place = (column * stride).astype(np.int32)
+    return home, (start, place, place + turn, place + (shift - home[column]) % z)
 
 
 def encode(code: Code, info: Bits) -> Bits:
@@ -113,7 +114,7 @@ def encode(code: Code, info: Bits) -> Bits:
     return words
 
 
-def decode(code: Code, llr: Floats, *, max_iterations: int = 25, scale: float = 0.8) -> Decoded:
+def decode(code: Code, llr: Floats, *, max_iterations: int = 32, scale: float = 0.8) -> Decoded:
     """Most likely codewords for llr (w, n), LLR = log P(0)/P(1).
 
     Args:
@@ -127,13 +128,11 @@ def decode(code: Code, llr: Floats, *, max_iterations: int = 25, scale: float = 
     """
     if llr.ndim != 2 or llr.shape[1] != code.n:
         raise FrameError(f"llr has shape {llr.shape}; this code needs (w, {code.n})")
-    clipped = np.clip(llr, -LLR_LIMIT, LLR_LIMIT, dtype=np.float32)
-    bits = np.empty(llr.shape, np.uint8)
-    iterations = np.empty(len(llr), np.int32)
-    padded = -(-code.z // LANE_BLOCK) * LANE_BLOCK
-    ldpc_kernels.decode_words(
-        clipped, code.home, code.tables, code.z, padded, np.float32(scale), max_iterations, bits, iterations
-    )
-    return Decoded(
-        bits, iterations >= 0, np.where(iterations < 0, max_iterations, iterations).astype(np.int32)
-    )
+    words = np.ascontiguousarray(llr, np.float32)
+    bits = np.empty(words.shape, np.uint8)
+    iterations = np.empty(len(words), np.int32)
+    control = (np.float32(LLR_LIMIT), np.float32(scale), max_iterations)
+    size = (code.z, code.padded)
+    ldpc_kernels.decode_words(words, code.home, code.tables, size, control, bits, iterations)
+    used = np.where(iterations < 0, max_iterations, iterations).astype(np.int32)
+    return Decoded(bits, iterations >= 0, used)

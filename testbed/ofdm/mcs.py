@@ -1,11 +1,11 @@
 """Modulation and coding schemes: what each carries, the SNR it needs, and which one a link should use.
 
 The schemes are those of IEEE 802.11ac (VHT-MCS 0…9). Their thresholds are measured, not assumed
-(`benchmarks/mcs_thresholds.py` writes data/mcs_thresholds.json): SNR per subcarrier in Gaussian noise at which
-one block in a hundred is lost.
+(`benchmarks/mcs_thresholds.py` writes data/mcs_thresholds.json): SNR per subcarrier in Gaussian noise at
+which one block in a hundred is lost.
 
-Over a frequency-selective channel a link's effective SNR is that of the flat channel with the same mean mutual
-information per coded bit (MIESM; K. Brueninghaus et al., "Link performance models for system level
+Over a frequency-selective channel a link's effective SNR is that of the flat channel with the same mean
+mutual information per coded bit (MIESM; K. Brueninghaus et al., "Link performance models for system level
 simulations of broadband radio access systems", IEEE PIMRC 2005), the information being that of bit-interleaved
 coded modulation (G. Caire, G. Taricco, E. Biglieri, IEEE Trans. Inf. Theory 44(3), 1998).
 """

@@ -150,9 +150,7 @@ def _map(bits: Bits, width: int, points: Symbols, symbols: Symbols) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _demap_pieces(
-    y: Symbols, weight: Floats, spacing: np.float32, slope: Floats, offset: Floats, llr: Floats
-) -> None:
+def _demap_pieces(y: Symbols, weight: Floats, spacing: np.float32, slope: Floats, offset: Floats, llr: Floats) -> None:
     cells, bits = slope.shape
     half = np.float32(cells // 2)
     scale = np.float32(1.0) / spacing
@@ -172,16 +170,12 @@ def _demap_exact(y: Symbols, weight: Floats, bits_per_symbol: int, spacing: floa
     per_axis = max(bits_per_symbol // 2, 1)
     llr = np.empty((axes.shape[0], axes.shape[1], per_axis), np.float32)
     weights = np.broadcast_to(weight.astype(np.float64), y.shape)
-    _sum_levels(
-        np.ascontiguousarray(axes), weights, gray_levels(per_axis) * spacing, label_bits(per_axis), llr
-    )
+    _sum_levels(np.ascontiguousarray(axes), weights, gray_levels(per_axis) * spacing, label_bits(per_axis), llr)
     return llr.ravel()
 
 
 @njit(cache=True, nogil=True)
-def _sum_levels(
-    axes: Floats, weight: Doubles, levels: Doubles, is_set: NDArray[np.bool_], llr: Floats
-) -> None:
+def _sum_levels(axes: Floats, weight: Doubles, levels: Doubles, is_set: NDArray[np.bool_], llr: Floats) -> None:
     metric = np.empty(levels.shape[0])
     for i in range(axes.shape[0]):
         for a in range(axes.shape[1]):

@@ -2,8 +2,8 @@
 
 A `Layout` is one table for all of it. Known zeros fill a codeword up to the code's k (shortening) and are not
 sent; too many coded bits repeat, too few lose parity bits (puncturing), spread so that no check loses two
-before every check has lost one. The interleaver is i → (q·i) mod N with q near N divided by the golden ratio:
-coded bits that neighbour in a codeword lie far apart in the block, and every codeword visits every part of it.
+before every check has lost one. The interleaver is i → (q·i) mod N with q near N over the golden ratio: coded
+bits that neighbour in a codeword lie far apart in the block, and every codeword visits every part of it.
 """
 
 from __future__ import annotations
@@ -71,15 +71,17 @@ def choose_code(info_bits: int, coded_bits: int) -> tuple[ldpc.Code, int]:
 
 
 def _loss(code: ldpc.Code, info_bits: int, coded_bits: int) -> float:
-    """Rough loss in dB of carrying the block with this code: short codewords, puncturing, repetition."""
+    """Loss in dB of carrying the block with this code: short codewords, puncturing, repetition.
+
+    Fitted to measured thresholds of the twelve codes at blocks of 32…600 bytes and rates 1/2…5/6.
+    """
     words = -(-info_bits // code.k)
     parity = code.n - code.k
     unique = info_bits / words + parity
     length = coded_bits / words
-    short = 12.0 / sqrt(length)
     punctured = max(unique - length, 0.0) / parity
     repeated = max(length - unique, 0.0) / length
-    return short + 2.0 * punctured + 4.0 * punctured**2 + 1.5 * repeated
+    return 33.0 / sqrt(length) + 1.6 * punctured**2 + 5.0 * repeated
 
 
 def _split(total: int, parts: int) -> list[int]:
@@ -100,12 +102,12 @@ def _sent(code: ldpc.Code, info_bits: int, length: int) -> Ints:
 def puncturing_order(code: ldpc.Code) -> Ints:
     """(n−k,) parity places in the order in which they are given up.
 
-    Every second dual-diagonal block column first: its neighbours stay, so no check misses two bits. Within the
-    columns the order takes widely spaced places, so that what is missing spreads over all checks.
+    Every second dual-diagonal block column first: its neighbours stay, so no check misses two bits. Within
+    the columns the order takes widely spaced places, so that what is missing spreads over all checks.
     """
     rows = code.shifts.shape[0]
     columns = np.arange(rows)
-    groups = [columns[2::2], columns[1::2], columns[:1]]
+    groups = [columns[1::2], columns[2::2], columns[:1]]
     places = [(code.k + g[:, None] * code.z + np.arange(code.z)).ravel() for g in groups]
     return np.concatenate([p[interleaving(len(p))] for p in places])
 
@@ -124,7 +126,7 @@ def collect(words: Bits, plan: Layout) -> Bits:
 
 
 def spread(llr: Floats, plan: Layout) -> Floats:
-    """Codeword LLRs (b, C·n) of received llr (b, N): repeats added, punctured bits 0, shortened bits known."""
+    """Codeword LLRs (b, C·n) of received llr (b, N): repeats added, punctured 0, shortened known."""
     words = np.zeros((len(llr), plan.codewords * plan.code.n), np.float32)
     _add_at(llr, plan.place, words)
     words[:, plan.known] = KNOWN_LLR
