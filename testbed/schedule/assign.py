@@ -41,9 +41,7 @@ class Assignment:
     status: Status
 
 
-def assign_subcarriers(
-    cost: ArrayLike, weight: ArrayLike, *, candidates: Candidates | None = None
-) -> Assignment:
+def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candidates | None = None) -> Assignment:
     """Cheapest subcarriers for links of given weights, exactly.
 
     cost (L, M) per unit of weight, inf = unusable; weight (L,) ≥ 0, 0 = idle. `candidates` are the lists of this
@@ -54,9 +52,7 @@ def assign_subcarriers(
     if candidates is None:
         candidates = candidate_lists(_costs(cost))
     weight = _weights(weight, candidates.cost.shape[0])
-    subcarrier, duals, total, missing = assign_rows(
-        candidates.cost, candidates.column, candidates.price, weight
-    )
+    subcarrier, duals, total, missing = assign_rows(candidates.cost, candidates.column, candidates.price, weight)
     if not missing:
         return Assignment(subcarrier, total, duals, (), Status.OPTIMAL)
     unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & (subcarrier < 0)))
@@ -66,15 +62,11 @@ def assign_subcarriers(
 def _costs(value: ArrayLike) -> Floats:
     cost = np.ascontiguousarray(value, dtype=np.float64)
     if cost.ndim != 2:
-        raise ProblemError(
-            f"cost has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier"
-        )
+        raise ProblemError(f"cost has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier")
     # The minimum is NaN or −inf exactly when an entry is.
     if cost.size and not cost.min() > -np.inf:
         link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
-        raise ProblemError(
-            f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier"
-        )
+        raise ProblemError(f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier")
     return cost
 
 

@@ -85,18 +85,14 @@ def _find_path(start, cost, column, price, weight, held, owner, value, search, t
             _horizon(row, depth - dual, column, price, weight),
         )
         count += 1
-        size, seen, nearest = _scan_list(
-            row, column, price, weight, owner, value, search, base, size, seen, nearest
-        )
+        size, seen, nearest = _scan_list(row, column, price, weight, owner, value, search, base, size, seen, nearest)
         while True:
             far = dist[heap[0]] if size > 0 else np.inf
             short = _shortest(grown, horizon, count)
             if not horizon[short] < far:
                 break
             horizon[short] = np.inf
-            size, seen, nearest = _scan_row(
-                short, cost, weight, owner, value, search, base, size, seen, nearest
-            )
+            size, seen, nearest = _scan_row(short, cost, weight, owner, value, search, base, size, seen, nearest)
         if size == 0:
             return -1, seen
         end = settle_first(heap, place, dist, size)

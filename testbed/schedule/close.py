@@ -48,9 +48,7 @@ def served_somewhere(problem: Problem) -> Bools:
     return usable
 
 
-def close_by_regret(
-    problem: Problem, floor: Selection, price: Floats
-) -> tuple[Bools, tuple[Assignment, ...], Bools]:
+def close_by_regret(problem: Problem, floor: Selection, price: Floats) -> tuple[Bools, tuple[Assignment, ...], Bools]:
     """Close links, cheapest regret first, until the others can all be served.
 
     price (K, K) is what open links are expected to cost per token. The regret of a link is what its source's tokens
@@ -69,8 +67,7 @@ def close_by_regret(
         for i in range(problem.nodes):
             if i not in regrets:
                 regrets[i] = {
-                    int(j): _regret(problem, floor, price[i], i, int(j), choices[i])
-                    for j in np.flatnonzero(load[i])
+                    int(j): _regret(problem, floor, price[i], i, int(j), choices[i]) for j in np.flatnonzero(load[i])
                 }
         _, i, j = min((regret, i, j) for i, row in regrets.items() for j, regret in row.items())
         price[i, j] = np.inf
@@ -91,9 +88,7 @@ def _choose(problem: Problem, floor: Selection, price: Floats, source: int) -> _
     return here, selected, chosen.relaxed & ~keep, energy
 
 
-def _regret(
-    problem: Problem, floor: Selection, price: Floats, i: int, j: int, now: _Choice
-) -> tuple[int, float]:
+def _regret(problem: Problem, floor: Selection, price: Floats, i: int, j: int, now: _Choice) -> tuple[int, float]:
     without = price.copy()
     without[j] = np.inf
     then = _choose(problem, floor, without, i)

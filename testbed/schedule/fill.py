@@ -66,9 +66,7 @@ def fill_idle(problem: Problem, decision: Decision, max_energy_factor: float = 1
     the most time, the best free one first.
     """
     if not 1.0 <= max_energy_factor < np.inf:
-        raise ProblemError(
-            f"max_energy_factor = {max_energy_factor!r}: it must be at least 1 (1 adds nothing)"
-        )
+        raise ProblemError(f"max_energy_factor = {max_energy_factor!r}: it must be at least 1 (1 adds nothing)")
     load = loads(decision.selected, problem.source) * problem.payload_bits
     np.fill_diagonal(load, 0.0)
     forward = _fill_phase(problem.rate_bps, load, decision.subcarrier, problem.tx_power_w, max_energy_factor)

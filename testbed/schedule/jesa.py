@@ -64,9 +64,7 @@ def weights(problem: Problem, selected: NDArray[np.bool_]) -> Floats:
 
 
 def cost_of(problem: Problem, selected: NDArray[np.bool_], assignments: tuple[Assignment, ...]) -> float:
-    communication, computation = energies(
-        problem, loads(selected, problem.source), hop_prices(problem, assignments)
-    )
+    communication, computation = energies(problem, loads(selected, problem.source), hop_prices(problem, assignments))
     return float(communication.sum() + computation.sum())
 
 
@@ -90,6 +88,4 @@ def decision(
     back = np.where(apart.T, held[1], -1) if len(held) > 1 else None
     if status is None:
         status = Status.OPTIMAL if total - bound <= 1e-9 * total else Status.WITHIN_GAP
-    return Decision(
-        selected, forward, back, communication, computation, bound, relaxed, status, iterations, trace
-    )
+    return Decision(selected, forward, back, communication, computation, bound, relaxed, status, iterations, trace)

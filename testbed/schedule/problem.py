@@ -165,9 +165,7 @@ def _floats(field: str, value: ArrayLike) -> Floats:
     try:
         return _frozen(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise ProblemError(
-            f"{field} = {value!r:.80} holds no real numbers; give an array of floats"
-        ) from error
+        raise ProblemError(f"{field} = {value!r:.80} holds no real numbers; give an array of floats") from error
 
 
 def _refuse(field: str, array: NDArray[Any], bad: Bools, remedy: str) -> None:
@@ -179,12 +177,7 @@ def _refuse(field: str, array: NDArray[Any], bad: Bools, remedy: str) -> None:
 
 def _rates(field: str, value: ArrayLike, nodes: int | None = None) -> Floats:
     rate = _floats(field, value)
-    if (
-        rate.ndim != 3
-        or rate.shape[0] != rate.shape[1]
-        or rate.shape[0] < 1
-        or nodes not in (None, rate.shape[0])
-    ):
+    if rate.ndim != 3 or rate.shape[0] != rate.shape[1] or rate.shape[0] < 1 or nodes not in (None, rate.shape[0]):
         want = "(K, K, M)" if nodes is None else f"({nodes}, {nodes}, M)"
         raise ProblemError(
             f"{field} has shape {rate.shape}; it must be {want}, one rate a directed link and subcarrier"
@@ -203,9 +196,7 @@ def _score(value: ArrayLike, nodes: int) -> Floats:
     if score.size == 0 and score.ndim <= 2:
         score = _frozen(np.zeros((0, nodes)), np.float64)
     if score.ndim != 2 or score.shape[1] != nodes:
-        raise ProblemError(
-            f"score has shape {score.shape}; it must be (N, {nodes}), a score for each token and node"
-        )
+        raise ProblemError(f"score has shape {score.shape}; it must be (N, {nodes}), a score for each token and node")
     _refuse("score", score, ~(np.isfinite(score) & (score >= 0)), "a gate score must be finite and ≥ 0")
     total = score.sum(axis=1)
     wrong = np.abs(total - 1.0) > SUM_TOLERANCE
@@ -222,9 +213,7 @@ def _source(value: ArrayLike, tokens: int, nodes: int) -> Ints:
     if raw.size == 0:
         raw = raw.astype(np.int64).reshape(-1)
     if raw.shape != (tokens,) or raw.dtype.kind not in "iu":
-        raise ProblemError(
-            f"source has shape {raw.shape} and type {raw.dtype}; it must be ({tokens},) node indices"
-        )
+        raise ProblemError(f"source has shape {raw.shape} and type {raw.dtype}; it must be ({tokens},) node indices")
     _refuse("source", raw, (raw < 0) | (raw >= nodes), f"a token must be at one of the nodes 0 … {nodes - 1}")
     return _frozen(raw, np.int64)
 
@@ -232,9 +221,7 @@ def _source(value: ArrayLike, tokens: int, nodes: int) -> Ints:
 def _compute(value: ArrayLike, nodes: int) -> Floats:
     energy = _floats("compute_energy_j", value)
     if energy.shape != (nodes,):
-        raise ProblemError(
-            f"compute_energy_j has shape {energy.shape}; it must be ({nodes},), one energy a node"
-        )
+        raise ProblemError(f"compute_energy_j has shape {energy.shape}; it must be ({nodes},), one energy a node")
     _refuse(
         "compute_energy_j",
         energy,
@@ -247,12 +234,8 @@ def _compute(value: ArrayLike, nodes: int) -> Floats:
 def _qos(value: ArrayLike, tokens: int) -> float | Floats:
     qos = _floats("qos", value)
     if qos.shape not in ((), (tokens,)):
-        raise ProblemError(
-            f"qos has shape {qos.shape}; it must be one number, or ({tokens},), one for each token"
-        )
-    _refuse(
-        "qos", qos, ~(np.isfinite(qos) & (qos >= 0)), "the score sum a token needs must be finite and ≥ 0"
-    )
+        raise ProblemError(f"qos has shape {qos.shape}; it must be one number, or ({tokens},), one for each token")
+    _refuse("qos", qos, ~(np.isfinite(qos) & (qos >= 0)), "the score sum a token needs must be finite and ≥ 0")
     return float(qos) if qos.ndim == 0 else qos
 
 

@@ -1,6 +1,9 @@
 """Which experts serve each token (DES): exact, or certified when asked for a gap or stopped at a limit.
 
-minimise Σ_{j∈S} e_j   over sets S with Σ_{j∈S} t_j ≥ Q and |S| ≤ D, for every token by itself
+    minimise Σ_{j∈S} e_j   over sets S with Σ_{j∈S} t_j ≥ Q and |S| ≤ D, for every token by itself
+
+Two exact ways, chosen line of prices by line of prices from measured costs: a table of all subsets when few experts
+meet many tokens, and a branch and bound otherwise.
 """
 
 from __future__ import annotations
@@ -9,21 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.branch import LIMITED, RELAXED, choose, workspace
-from testbed.schedule.compiled import kernel
+from testbed.schedule.arrays import Bools, Bytes, Floats, Ints
+from testbed.schedule.batch import choose_all, choose_all_plain
+from testbed.schedule.branch import LIMITED, RELAXED
 from testbed.schedule.status import Status
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 QOS_TOLERANCE = 1e-12
 """A score sum this little below the QoS meets it, so that the order of a sum changes no decision."""
 
 NODE_LIMIT = 200_000
 """Search nodes a token may take; ordinary tokens take fewer than 200."""
+
+METHODS = {"auto": 0, "table": 1, "search": 2}
+BOUNDS = ("both", "lp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +42,10 @@ class Selection:
     status                OPTIMAL, WITHIN_GAP, or NODE_LIMIT if any token hit it
     """
 
-    selected: NDArray[np.bool_]
+    selected: Bools
     energy_j: Floats
     bound_j: Floats
-    relaxed: NDArray[np.bool_]
+    relaxed: Bools
     nodes: Ints
     status: Status
 
@@ -55,12 +59,16 @@ def select_experts(
     gap: float = 0.0,
     node_limit: int = NODE_LIMIT,
     row: ArrayLike | None = None,
+    method: str = "auto",
+    bound: str = "both",
 ) -> Selection:
     """Cheapest experts that bring each token its score sum.
 
     score (N, K) ≥ 0; energy_j (K,) shared by all tokens, (N, K), or (S, K) with `row` (N,) naming each token's line,
-    ≥ 0, inf = unreachable; qos () or (N,); max_experts D ≥ 1. gap > 0 allows a certified relative excess over the
-    optimum; a token that reaches node_limit keeps its best set and the bound proven so far.
+    ≥ 0, inf = unreachable; qos () or (N,), where 0 needs no expert; max_experts D ≥ 1. gap > 0 allows a certified
+    relative excess over the optimum; a token that reaches node_limit keeps its best set and the bound proven so far.
+    Equal scores of a relaxed token go to the cheaper expert. method: "auto", "table" (all subsets; K ≤ 12) or
+    "search". bound: "both" keeps QoS and D, "lp" is the plain ratio-order bound that drops D, for comparison.
     """
     score = _matrix("score", score)
     energy, line = _energies(energy_j, row, score.shape)
@@ -69,48 +77,21 @@ def select_experts(
     node_limit = _at_least_one("node_limit", node_limit)
     if not 0.0 <= gap < 1.0:
         raise ProblemError(f"gap = {gap!r}: it must be at least 0 and below 1; 0 asks for the exact optimum")
+    way = METHODS[_one_of("method", method, METHODS)]
     selected = np.zeros(score.shape, dtype=np.bool_)
     energies, bounds = np.zeros(len(score)), np.zeros(len(score))
     nodes, ended = np.zeros(len(score), dtype=np.int64), np.zeros(len(score), dtype=np.int8)
-    choose_all(score, energy, line, need, limit, gap, node_limit, selected, energies, bounds, nodes, ended)
+    if _one_of("bound", bound, BOUNDS) == "lp":
+        choose_all_plain(score, energy, line, need, limit, gap, node_limit, selected, energies, bounds, nodes, ended)
+    else:
+        choose_all(score, energy, line, need, limit, gap, node_limit, way, selected, energies, bounds, nodes, ended)
     return Selection(selected, energies, bounds, ended == RELAXED, nodes, _status(energies, bounds, ended))
 
 
-def _status(energy: Floats, bound: Floats, ended: NDArray[np.int8]) -> Status:
+def _status(energy: Floats, bound: Floats, ended: Bytes) -> Status:
     if (ended == LIMITED).any():
         return Status.NODE_LIMIT
     return Status.WITHIN_GAP if (bound < energy).any() else Status.OPTIMAL
-
-
-@kernel
-def choose_all(score, energy, line, need, limit, gap, node_limit, selected, energies, bounds, nodes, ended):
-    """`choose` for every token; token n pays energy[line[n]]. Reachable experts are sorted once per line in use."""
-    tokens, experts = score.shape
-    work = workspace(experts, limit)
-    order = np.empty((energy.shape[0], experts), dtype=np.int64)
-    count = np.full(energy.shape[0], -1, dtype=np.int64)
-    for n in range(tokens):
-        k = line[n]
-        if count[k] < 0:
-            count[k] = sort_reachable(energy[k], order[k])
-        energies[n], bounds[n], nodes[n], ended[n] = choose(
-            score[n], energy[k], order[k, : count[k]], need[n], limit, gap, node_limit, work, selected[n]
-        )
-
-
-@kernel
-def sort_reachable(energy, order):
-    """Experts of finite energy in rising energy, into `order`; returns how many."""
-    count = 0
-    for j in range(energy.size):
-        if energy[j] < np.inf:
-            k = count
-            while k > 0 and energy[order[k - 1]] > energy[j]:
-                order[k] = order[k - 1]
-                k -= 1
-            order[k] = j
-            count += 1
-    return count
 
 
 def _matrix(field: str, value: ArrayLike) -> Floats:
@@ -129,21 +110,22 @@ def _energies(value: ArrayLike, row: ArrayLike | None, shape: tuple[int, ...]) -
             f"energy_j has shape {energy.shape}; for scores {shape} it must be ({experts},), ({tokens}, {experts}),"
             f" or (S, {experts}) with `row`"
         )
+    _not_negative("energy_j", energy, finite=False)
     if row is not None:
         line = np.ascontiguousarray(row, dtype=np.int64)
         if line.shape != (tokens,) or (tokens and not (line.min() >= 0 and line.max() < lines)):
             raise ProblemError(f"row must be ({tokens},) indices below {lines}, the lines of energy_j")
+    elif energy.ndim == 1 or (tokens and energy.strides[0] == 0):
+        energy, line = energy.reshape(-1, experts)[:1], np.zeros(tokens, dtype=np.int64)
     else:
-        line = np.zeros(tokens, dtype=np.int64) if energy.ndim == 1 else np.arange(tokens)
-    return _not_negative("energy_j", np.ascontiguousarray(energy.reshape(-1, experts)), finite=False), line
+        line = np.arange(tokens)
+    return np.ascontiguousarray(energy.reshape(-1, experts)), line
 
 
 def _needs(value: ArrayLike, tokens: int) -> Floats:
     qos = np.asarray(value, dtype=np.float64)
     if qos.shape not in ((), (tokens,)):
-        raise ProblemError(
-            f"qos has shape {qos.shape}; it must be one number, or ({tokens},), one for each token"
-        )
+        raise ProblemError(f"qos has shape {qos.shape}; it must be one number, or ({tokens},), one for each token")
     return np.broadcast_to(_not_negative("qos", qos, finite=True), (tokens,))
 
 
@@ -159,3 +141,9 @@ def _at_least_one(field: str, value: Any) -> int:  # noqa: ANN401
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ProblemError(f"{field} = {value!r}: it must be a whole number ≥ 1")
     return int(value)
+
+
+def _one_of(field: str, value: str, choices: Any) -> str:  # noqa: ANN401
+    if value not in choices:
+        raise ProblemError(f"{field} = {value!r}: choose one of {', '.join(choices)}")
+    return value

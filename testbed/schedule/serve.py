@@ -38,8 +38,7 @@ def allocate(problem: Problem, weight: Floats) -> tuple[Assignment, ...]:
     np.fill_diagonal(apart, 0.0)
     rows = (apart.ravel(), apart.T.ravel())
     return tuple(
-        assign_subcarriers(phase.cost, row, candidates=phase)
-        for phase, row in zip(problem.phases, rows, strict=False)
+        assign_subcarriers(phase.cost, row, candidates=phase) for phase, row in zip(problem.phases, rows, strict=False)
     )
 
 

@@ -9,9 +9,7 @@ class Status(Enum):
     """How a search ended; the value says what to do about it."""
 
     OPTIMAL = "Proven optimal. Nothing to do."
-    WITHIN_GAP = (
-        "Feasible, and proven within `gap` of the optimum. Ask for a smaller gap if that is too much."
-    )
+    WITHIN_GAP = "Feasible, and proven within `gap` of the optimum. Ask for a smaller gap if that is too much."
     NODE_LIMIT = "Stopped at the node limit; answer and bound are valid. Raise node_limit, or accept a gap."
     TIME_LIMIT = "Stopped at the time limit; answer and bound are valid. Raise the time limit."
     ITERATION_LIMIT = "Stopped at the iteration limit; the answer is feasible. Raise max_iterations."
@@ -20,9 +18,7 @@ class Status(Enum):
         "More links must be served than these subcarriers can; what could not be served is named in the answer."
         " Give more subcarriers, lower qos, or raise max_experts."
     )
-    NOT_RUNNABLE = (
-        "A lower bound: links share subcarriers, so no radio can run it. Use it for comparison only."
-    )
+    NOT_RUNNABLE = "A lower bound: links share subcarriers, so no radio can run it. Use it for comparison only."
 
     @property
     def advice(self) -> str:

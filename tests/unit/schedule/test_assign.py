@@ -19,9 +19,7 @@ def test_equals_scipy_and_duals_prove_it(rng, links, subcarriers):
         rows, columns = linear_sum_assignment(weighted)
         assert found.total == pytest.approx(weighted[rows, columns].sum(), rel=1e-12)
         assert len(set(found.subcarrier)) == links
-        assert (weighted + found.duals).min(axis=1).sum() - found.duals.sum() == pytest.approx(
-            found.total, rel=1e-12
-        )
+        assert (weighted + found.duals).min(axis=1).sum() - found.duals.sum() == pytest.approx(found.total, rel=1e-12)
 
 
 def test_more_links_than_subcarriers_is_reported():
