@@ -1,0 +1,1 @@
+"""Samples to knowledge: channel state with its quality, from soundings and frames."""

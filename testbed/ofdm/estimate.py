@@ -1,0 +1,137 @@
+"""Channel estimators on known symbols: pure functions on arrays.
+
+Model on used subcarrier k (offset k, U of them): Y_k = h_k s_k + n_k, |s_k| = 1, E|n_k|² = σ². Least squares is
+ĥ_k = Y_k s_k*, with error σ². A channel that lasts L samples is h = F g with F (U, L) = exp(−j2πkl/N),
+l = 0…L−1, so it has at most L degrees of freedom:
+
+- `dft_smooth` projects on them: error σ²·L/U on average (J.-J. van de Beek et al., IEEE VTC 1995);
+- `lmmse` weighs them for a channel whose energy is evenly spread over the L delays, which is robust against any
+  other profile within (O. Edfors et al., IEEE Trans. Commun. 46, 1998; Y. Li et al., same, 1998): with singular
+  values F = V S W^H and λ_i = S_i²/L, coefficient i of V^H ĥ is scaled by ρλ_i/(ρλ_i + σ²), ρ = E|h_k|².
+
+Both use an orthonormal basis, so empty guard and centre subcarriers do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.errors import SignalError
+from testbed.ofdm.grid import Grid
+
+Channel = NDArray[np.complex64]
+Doubles = NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
+    """Orthonormal basis V (U, r) of channels no longer than `taps` samples, and λ (r,) of an even profile, Σλ = U.
+
+    SignalError unless 1 ≤ taps ≤ U.
+    """
+    if not 1 <= taps <= len(grid.used):
+        raise SignalError(f"taps={taps} must be 1…{len(grid.used)}, the number of used subcarriers")
+    steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
+    basis, singular, _ = np.linalg.svd(steering, full_matrices=False)
+    kept = singular > 1e-9 * singular[0]
+    return basis[:, kept].astype(np.complex64), (singular[kept] ** 2) / taps
+
+
+def dft_smooth(grid: Grid, h: Channel, taps: int) -> Channel:
+    """Least-squares fit (…, U) of a channel of `taps` samples to h (…, U); error variance falls by U/taps."""
+    basis, _ = delay_basis(grid, taps)
+    return np.asarray((h @ basis.conj()) @ basis.T)
+
+
+def leverage(grid: Grid, taps: int) -> Doubles:
+    """(U,) error variance of `dft_smooth` on each subcarrier over that of its input; mean r/U."""
+    basis, _ = delay_basis(grid, taps)
+    return np.asarray(np.sum(np.abs(basis) ** 2, axis=1, dtype=np.float64))
+
+
+def lmmse_gains(grid: Grid, power: float, error: float, taps: int) -> Doubles:
+    """(r,) weight of each basis coefficient, for mean channel power ρ and error variance of the input."""
+    prior = max(power, 0.0) * delay_basis(grid, taps)[1]
+    return np.asarray(prior / (prior + error + 1e-30))
+
+
+def lmmse(grid: Grid, h: Channel, error: float, taps: int) -> tuple[Channel, float]:
+    """LMMSE estimate (…, U) from least squares h (…, U), and its mean squared error a subcarrier.
+
+    Args:
+        grid: the used subcarriers.
+        h: least-squares estimates whose delays lie in 0…taps−1 samples.
+        error: their error variance σ².
+        taps: longest channel expected, in samples.
+    """
+    basis, _ = delay_basis(grid, taps)
+    power = float(np.mean(np.abs(h) ** 2)) - error
+    gains = lmmse_gains(grid, power, error, taps)
+    coefficients = (h @ basis.conj()) * gains.astype(np.float32)
+    return np.asarray(coefficients @ basis.T), float(error * np.sum(gains) / len(grid.used))
+
+
+def ramp(grid: Grid, delay: NDArray[np.floating[Any]] | float) -> Channel:
+    """(…, U) complex64 response exp(−j2πk·delay/N) of a pure delay (…) in samples."""
+    turns = np.multiply.outer(np.asarray(delay, np.float64), grid.offsets / grid.fft_size)
+    return np.asarray(np.exp(-2j * np.pi * turns).astype(np.complex64))
+
+
+def relative_delay(grid: Grid, reference: Channel, h: Channel, most: float) -> Doubles:
+    """Delay (T,) in samples of each channel h (T, U) after reference (U,), when its size is below `most`.
+
+    Phase difference between subcarriers ever farther apart, from the widest spacing at which `most` is still
+    unambiguous up to half the band.
+    """
+    product = np.asarray(h) * np.conj(reference)
+    delay = np.zeros(len(product))
+    for lag in _lags(grid, most):
+        spacing = float(np.mean(grid.offsets[lag:] - grid.offsets[:-lag]))
+        turned = product * ramp(grid, -delay)
+        step = np.sum(np.conj(turned[:, :-lag]) * turned[:, lag:], axis=1)
+        delay -= np.angle(step) * grid.fft_size / (2 * np.pi * spacing)
+    return delay
+
+
+def _lags(grid: Grid, most: float) -> list[int]:
+    half = len(grid.used) // 2
+    lag = min(max(int(grid.fft_size / (3.0 * max(most, 0.1))), 1), half // 2)
+    lags = [lag]
+    while lag < half:
+        lag = min(4 * lag, half)
+        lags.append(lag)
+    return lags
+
+
+def pair_noise(grid: Grid, pair: Channel) -> float:
+    """Noise variance σ² from two estimates pair (2, U) of one channel, each with error σ².
+
+    A turn and a delay of one against the other (clock offset) are fitted and are no noise; they cost 1.5 of the
+    U degrees of freedom.
+    """
+    turned = pair[1] * ramp(grid, -relative_delay(grid, pair[0], pair[1:], 1.0)[0])
+    turned = turned * np.exp(-1j * np.angle(np.vdot(pair[0], turned)))
+    return float(np.sum(np.abs(turned - pair[0]) ** 2, dtype=np.float64)) / (2 * (len(grid.used) - 1.5))
+
+
+def snr_per_subcarrier(grid: Grid, h: Channel, error: float, noise: float, degrees: float, taps: int) -> Doubles:
+    """(U,) linear SNR |h|²/σ² without bias, from least squares.
+
+    Args:
+        grid: the used subcarriers.
+        h: (U,) least-squares estimate with error variance `error`.
+        error: of h.
+        noise: estimate of σ² with `degrees` complex degrees of freedom; its inverse is too large by
+            degrees/(degrees − 1) on average.
+        degrees: above 1.
+        taps: longest channel expected, in samples.
+
+    Values below 0, possible where there is hardly any signal, become 0.
+    """
+    power = np.abs(dft_smooth(grid, h, taps)) ** 2 - error * leverage(grid, taps)
+    return np.maximum(power, 0.0) / max(noise, 1e-30) * (1.0 - 1.0 / max(degrees, math.e))

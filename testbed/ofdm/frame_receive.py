@@ -1,0 +1,124 @@
+"""Track channel and carrier through a frame and equalise its cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.ofdm import frame_kernels
+from testbed.ofdm import frame_format as form
+from testbed.ofdm.estimate import lmmse, ramp
+from testbed.ofdm.frame_opening import Opening
+from testbed.ofdm.frame_section import Section
+from testbed.ofdm.grid import Grid, Indices
+from testbed.ofdm.tracking import channel_drift, phase_drift, smooth_walk, turn_per_symbol
+
+Cells = NDArray[np.complex64]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+FAR: Final = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """The channel through the rows of a section.
+
+    Attributes:
+        times: (B+1,) times of the nodes, at which the channel was trained, in rows.
+        nodes: (B+1, U) channel there, freed from common phase and clock drift; linear in between.
+        span, place: (T,) between which nodes each row lies, and where.
+        delay: (T,) delay by clock drift in the row's window; turns: (T,) common phase.
+    """
+
+    times: Doubles
+    nodes: Cells
+    span: Indices
+    place: Doubles
+    delay: Doubles
+    turns: Cells
+    rate: float
+
+
+def track(grid: Grid, opening: Opening, section: Section) -> Track:
+    """Smooth the channel over the training symbols and the common phase over all rows."""
+    times, nodes = _channel_nodes(grid, opening, section)
+    rows = np.arange(len(section.slip))
+    span = np.clip(np.searchsorted(times, rows) - 1, 0, len(times) - 2)
+    place = np.clip((rows - times[span]) / (times[span + 1] - times[span]), 0.0, 1.0)
+    delay = section.rate * (rows - opening.time) - section.slip
+    half = Track(times, nodes, span, place, delay, np.ones(len(rows), np.complex64), section.rate)
+    phasors, energy = _phasors(grid, section, half)
+    turns = _common_phase(opening, phasors, energy, float(np.mean(np.abs(nodes[0]) ** 2)) * len(grid.used))
+    return Track(times, nodes, span, place, delay, turns, section.rate)
+
+
+def _channel_nodes(grid: Grid, opening: Opening, section: Section) -> tuple[Doubles, Cells]:
+    noise, taps = opening.noise, grid.cyclic_prefix
+    first, error = lmmse(grid, opening.ls, noise / opening.count, taps)
+    times = np.concatenate([[opening.time], section.known.astype(float)])
+    if len(times) == 1:
+        return _held(times, first[None])
+    later, later_error = lmmse(grid, section.estimates, noise, taps)
+    delay = section.rate * (section.known - opening.time) - section.slip[section.known]
+    nodes = np.vstack([first[None], later * np.conj(ramp(grid, delay))])
+    turns = np.angle(np.sum(np.conj(nodes[:-1]) * nodes[1:], axis=1))
+    nodes[1:] *= np.exp(-1j * np.cumsum(turns))[:, None].astype(np.complex64)
+    errors = np.array([error] + [later_error] * len(later))
+    drift = channel_drift(nodes, errors, times)
+    return _held(times, smooth_walk(nodes, np.maximum(errors, 1e-30), drift * np.diff(times)))
+
+
+def _held(times: Doubles, nodes: Cells) -> tuple[Doubles, Cells]:
+    """One more node far away that equals the last, for the rows of a frame that the capture cuts short."""
+    return np.append(times, times[-1] + FAR), np.vstack([nodes, nodes[-1:]])
+
+
+def _phasors(grid: Grid, section: Section, track: Track) -> tuple[Cells, Doubles]:
+    """(T,) common phasor of each row against the channel nodes, and the energy it was seen with."""
+    rows = np.arange(len(section.slip))
+    phasors, energy = np.empty(len(rows), np.complex64), np.empty(len(rows))
+    offsets = grid.offsets / grid.fft_size
+    frame_kernels.match_pilots(
+        section.pilots, form.pilot_signs(grid, rows), np.ascontiguousarray(track.nodes[:, grid.pilots]),
+        track.span, track.place, track.delay, offsets[grid.pilots], phasors, energy,
+    )  # fmt: skip
+    known = section.known
+    if len(known):
+        expected = track.nodes[1:-1] * ramp(grid, track.delay[known])
+        energy[known] = np.sum(np.abs(expected) ** 2, axis=1)
+        seen = np.sum(np.conj(expected) * section.estimates, axis=1)
+        phasors[known] = seen / np.maximum(energy[known], 1e-30)
+    return phasors, energy
+
+
+def _common_phase(opening: Opening, phasors: Cells, energy: Doubles, band: float) -> Cells:
+    """(T,) unit phasors: the residual offset taken out, the rest smoothed as a random walk from the opening on."""
+    if len(phasors) < 2:
+        return np.asarray(phasors / np.maximum(np.abs(phasors), 1e-30))
+    turn = np.exp(1j * turn_per_symbol(phasors) * (np.arange(len(phasors)) - opening.time)).astype(np.complex64)
+    level = phasors * np.conj(turn)
+    noise = opening.noise / np.maximum(energy, 1e-30)
+    seen = np.concatenate([[1.0], level])[:, None].astype(np.complex64)
+    variances = np.concatenate([[opening.noise / (opening.count * band + 1e-30)], noise])
+    durations = np.concatenate([[-opening.time], np.ones(len(level) - 1)])
+    walk = smooth_walk(seen, np.maximum(variances, 1e-12), phase_drift(level, noise) * durations)[1:, 0]
+    return np.asarray(walk / np.maximum(np.abs(walk), 1e-30) * turn)
+
+
+def equalise(
+    grid: Grid, section: Section, track: Track, wanted: Indices, positions: Indices, noise: float
+) -> tuple[Cells, Floats]:
+    """Cells (n, s) of the rows `wanted` at `positions` of the used subcarriers, over their channel, and noise there."""
+    rows = wanted[: len(section.cells)]
+    variance = np.empty(section.cells.shape, np.float32)
+    slope = 1.0 / np.diff(track.times)
+    frame_kernels.equalise(
+        section.cells, track.span[rows], track.place[rows], slope, track.delay[rows], track.rate,
+        np.ascontiguousarray(track.nodes[:, positions]), grid.offsets[positions] / grid.fft_size,
+        track.turns[rows], np.float32(noise), variance,
+    )  # fmt: skip
+    return section.cells, variance
