@@ -14,7 +14,8 @@
     │   ├── KeyFileError       a key is missing, unreadable or readable by others
     │   ├── NodeLost           a node died, hung or left
     │   └── NodeFailed         a node answered with an error of its own
-    └── RecordError        the person who owns the disk or the recording
+    ├── RecordError        the person who owns the disk or the recording
+    └── FirmwareError      the person who configures the boards
 
 Every message names the field, the value and the remedy.
 """
@@ -80,3 +81,7 @@ class NodeFailed(LinkError):
 
 class RecordError(TestbedError):
     """A recording cannot be written or read."""
+
+
+class FirmwareError(TestbedError):
+    """A board's configuration is malformed, unsafe, or cannot be written to or read from the board."""
