@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -326,6 +330,7 @@ def test_bye_and_leave_end_it_with_a_farewell() -> None:
 # Together
 
 NODES = 2
+MISHAPS = ("stop", "go on", "go on", "leave", "break", "fence", "steal", "start", "start", "restart")
 nodes = st.integers(0, NODES - 1)
 pick = st.integers(0, 1 << 16)
 
@@ -341,9 +346,11 @@ class Conversations(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.incarnations = 0
-        self.requests = 0
+        self.requests = self.answered = 0
         self.up: list[tuple[bytes, int, ToController]] = []
         self.down: list[tuple[bytes, ToAgent]] = []
+        self.heard: deque[tuple[bytes, int, ToController]] = deque(maxlen=30)
+        self.told: deque[tuple[bytes, ToAgent]] = deque(maxlen=30)
         self.agents: dict[bytes, AgentSession] = {}
         self.stopped: set[bytes] = set()
         self.executing: dict[bytes, Execute] = {}
@@ -364,14 +371,13 @@ class Conversations(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(node=nodes)
     def start(self, node: int) -> None:
         self.incarnations += 1
         address = f"{node}/{self.incarnations}".encode()
         self.agents[address] = AgentSession(node, incarnation=self.incarnations)
         self.agent_did(address, self.agents[address].tick(self.now))
 
-    @rule(step=st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.8]))
+    @rule(step=st.sampled_from([0.01, 0.1, 0.1, 0.25, 0.25, 0.5, 0.8]))
     def time_passes(self, step: float) -> None:
         self.now += step
         for address, agent in self.running():
@@ -379,47 +385,71 @@ class Conversations(RuleBasedStateMachine):
         self.controller_did(self.controller.tick(self.now))
 
     @precondition(lambda self: self.up)
-    @rule(which=pick, again=st.booleans())
-    def message_reaches_the_controller(self, which: int, again: bool) -> None:
-        at = which % len(self.up)
-        address, client, message = self.up[at] if again else self.up.pop(at)
-        self.controller_did(self.controller.received(address, client, message, self.now))
+    @rule(which=pick)
+    def message_reaches_the_controller(self, which: int) -> None:
+        self.hear(self.up.pop(which % len(self.up)))
 
     @precondition(lambda self: self.down)
-    @rule(which=pick, again=st.booleans())
-    def message_reaches_an_agent(self, which: int, again: bool) -> None:
+    @rule(which=pick)
+    def message_reaches_an_agent(self, which: int) -> None:
         at = which % len(self.down)
-        address, message = self.down[at]
-        if address in self.stopped:
-            return
-        if not again:
-            del self.down[at]
-        self.agent_did(address, self.agents[address].received(message, self.now))
+        if self.down[at][0] not in self.stopped:
+            self.tell(*self.down.pop(at))
+
+    @rule(which=pick)
+    def old_message_arrives_again(self, which: int) -> None:
+        if which % 2 and self.heard:
+            self.hear(self.heard[which % len(self.heard)])
+        elif self.told:
+            address, message = self.told[which % len(self.told)]
+            if address in self.agents and address not in self.stopped:
+                self.tell(address, message)
+
+    def hear(self, letter: tuple[bytes, int, ToController]) -> None:
+        """The controller hears; what is not of a present membership changes nothing."""
+        self.heard.append(letter)
+        address, client, message = letter
+        now = (self.controller.epoch, self.controller.incarnation(message.node))
+        stale = (message.epoch, message.incarnation) != now and not isinstance(message.body, Hello)
+        actions = self.controller.received(address, client, message, self.now)
+        assert not stale or bodies(actions) == [Refused("this membership has ended: join again")]
+        self.controller_did(actions)
+
+    def tell(self, address: bytes, message: ToAgent) -> None:
+        """An agent is told; another run's controller cannot extend its lease."""
+        self.told.append((address, message))
+        agent = self.agents[address]
+        stale, before = message.epoch != agent._epoch and agent.state == "serving", agent._heard
+        self.agent_did(address, agent.received(message, self.now))
+        assert not stale or agent._heard == before
+
+    @rule()
+    def a_calm_moment(self) -> None:
+        self.time_passes(0.1)
+        self.all_messages_arrive()
+        if self.executing:
+            self.work_is_done(0)
+            self.all_messages_arrive()
 
     @rule()
     def all_messages_arrive(self) -> None:
         while self.up or any(address not in self.stopped for address, _ in self.down):
-            up, self.up = self.up, []
-            for address, client, message in up:
-                self.controller_did(self.controller.received(address, client, message, self.now))
+            while self.up:
+                self.hear(self.up.pop(0))
             down, self.down = self.down, []
             for address, message in down:
                 if address in self.stopped:
                     self.down.append((address, message))
                 else:
-                    self.agent_did(address, self.agents[address].received(message, self.now))
+                    self.tell(address, message)
 
-    @precondition(lambda self: self.up)
     @rule(which=pick)
-    def message_is_lost_on_the_way_up(self, which: int) -> None:
-        del self.up[which % len(self.up)]
+    def message_is_lost(self, which: int) -> None:
+        queue = self.up if which % 2 else self.down
+        if queue:
+            del queue[which // 2 % len(queue)]
 
-    @precondition(lambda self: self.down)
-    @rule(which=pick)
-    def message_is_lost_on_the_way_down(self, which: int) -> None:
-        del self.down[which % len(self.down)]
-
-    @rule(node=nodes, timeout=st.sampled_from([0.2, 1.0, 5.0]), bound=st.booleans())
+    @rule(node=nodes, timeout=st.sampled_from([0.2, 5.0, 20.0]), bound=st.booleans())
     def ask(self, node: int, timeout: float, bound: bool) -> None:
         self.requests += 1
         incarnation = self.controller.incarnation(node) if bound else 0
@@ -427,6 +457,11 @@ class Conversations(RuleBasedStateMachine):
         number, actions = self.controller.ask(node, body, timeout, self.now, incarnation)
         self.open[number] = (self.requests, self.now + timeout)
         self.controller_did(actions)
+
+    @rule(node=nodes)
+    def ask_a_process_that_is_no_member(self, node: int) -> None:
+        number, actions = self.controller.ask(node, Sound(0), 5.0, self.now, self.incarnations + 1)
+        assert [(type(a), a.request) for a in actions] == [(Unanswered, number)]
 
     @precondition(lambda self: self.executing)
     @rule(which=pick)
@@ -437,35 +472,52 @@ class Conversations(RuleBasedStateMachine):
             reply = OnAir(float(work.body.number))
             self.agent_did(address, self.agents[address].finished(work.request, reply, self.now))
 
-    @rule(which=pick)
-    def process_stops_or_goes_on(self, which: int) -> None:
-        self.stopped ^= {sorted(self.agents)[which % len(self.agents)]}
+    @rule()
+    def nodes_without_a_process_get_one(self) -> None:
+        living = {agent.index for _, agent in self.running() if agent.state != "ended"}
+        for node in set(range(NODES)) - living:
+            self.start(node)
 
-    @rule(which=pick)
-    def process_leaves(self, which: int) -> None:
+    @rule(
+        mishap=st.sampled_from(MISHAPS),
+        which=pick,
+    )
+    def something_goes_wrong(self, mishap: str, which: int) -> None:
         address = sorted(self.agents)[which % len(self.agents)]
-        if address not in self.stopped:
-            self.agent_did(address, self.agents[address].leave("going", self.now))
+        match mishap:
+            case "stop":
+                self.stopped.add(address)
+            case "go on":
+                self.go_on(address)
+            case "leave" if address not in self.stopped:
+                self.agent_did(address, self.agents[address].leave("going", self.now))
+            case "break":
+                self.controller_did(self.controller.unroutable(address))
+            case "fence":
+                self.controller_did(self.controller.lose(which % NODES, "its process ended"))
+            case "steal":
+                self.thief_speaks_for(which % NODES)
+            case "start":
+                self.start(which % NODES)
+            case "restart":
+                self.new_controller()
 
-    @rule(which=pick)
-    def connection_breaks(self, which: int) -> None:
-        address = sorted(self.agents)[which % len(self.agents)]
-        self.controller_did(self.controller.unroutable(address))
+    def go_on(self, address: bytes) -> None:
+        """A stopped process finds its mail before it looks at its clock."""
+        self.stopped.discard(address)
+        agent = self.agents[address]
+        expired = agent.state == "serving" and self.now >= agent._heard + agent._lease_s
+        mail = [message for to, message in self.down if to == address]
+        self.down = [(to, message) for to, message in self.down if to != address]
+        for message in mail:
+            before = len(self.executed)
+            self.agent_did(address, agent.received(message, self.now))
+            assert not expired or (address in self.ended and len(self.executed) == before)
 
-    @rule(node=nodes)
-    def node_is_fenced(self, node: int) -> None:
-        self.controller_did(self.controller.lose(node, "its process ended"))
-
-    @rule(node=nodes)
-    def thief_speaks_for_another(self, node: int) -> None:
+    def thief_speaks_for(self, node: int) -> None:
         message = ToController(self.controller.epoch, node, self.controller.incarnation(node), 0, Bye("stolen"))
         actions = self.controller.received(b"thief", (node + 1) % NODES, message, self.now)
         assert [type(a) for a in actions] == [Denied, Tell]
-
-    @precondition(lambda self: self.incarnations % 5 == 4)
-    @rule()
-    def controller_starts_anew(self) -> None:
-        self.new_controller()
 
     # What must follow
 
@@ -484,6 +536,7 @@ class Conversations(RuleBasedStateMachine):
                 case Answered(request, reply):
                     asked, _ = self.open.pop(request)
                     assert reply == OnAir(float(asked))
+                    self.answered += 1
                 case Unanswered(request):
                     del self.open[request]
 
@@ -491,6 +544,7 @@ class Conversations(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case Say(message):
+                    assert address not in self.ended
                     node = self.agents[address].index
                     self.up.append((address, node, unpack(pack(message), ToController)))
                 case Execute(request):
@@ -527,8 +581,14 @@ class Conversations(RuleBasedStateMachine):
     @invariant()
     def sleeping_until_wake_at_misses_nothing(self) -> None:
         before = self.controller.wake_at()
-        if self.now < before < float("inf"):
+        if self.now + 1e-6 < before < float("inf"):
             assert self.controller.tick((self.now + before) / 2) == []
+
+    def everything_holds(self) -> None:
+        self.both_views_of_membership_agree()
+        self.no_request_waits_past_its_deadline()
+        self.whoever_serves_has_heard_the_controller_lately()
+        self.sleeping_until_wake_at_misses_nothing()
 
     def teardown(self) -> None:
         """Once the old processes are dead and the network behaves, new ones get in and answer."""
@@ -551,4 +611,35 @@ class Conversations(RuleBasedStateMachine):
 
 
 TestConversations = Conversations.TestCase
-TestConversations.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
+TestConversations.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
+
+CHANCES: list[tuple[int, Callable[[Conversations, Callable[[int], int]], object]]] = [
+    (10, lambda m, r: m.time_passes((0.01, 0.1, 0.1, 0.25, 0.5, 0.8)[r(6)])),
+    (15, lambda m, r: m.a_calm_moment()),
+    (10, lambda m, r: m.all_messages_arrive()),
+    (15, lambda m, r: m.up and m.message_reaches_the_controller(r(1000))),
+    (15, lambda m, r: m.down and m.message_reaches_an_agent(r(1000))),
+    (15, lambda m, r: m.ask(r(NODES), (0.2, 5.0, 20.0)[r(3)], r(2) == 0)),
+    (2, lambda m, r: m.ask_a_process_that_is_no_member(r(NODES))),
+    (10, lambda m, r: m.nodes_without_a_process_get_one()),
+    (10, lambda m, r: m.executing and m.work_is_done(r(1000))),
+    (10, lambda m, r: m.old_message_arrives_again(r(1000))),
+    (3, lambda m, r: m.message_is_lost(r(1000))),
+    (5, lambda m, r: m.something_goes_wrong(MISHAPS[r(len(MISHAPS))], r(1000))),
+]
+
+
+@pytest.mark.parametrize("steps", [12_000, pytest.param(200_000, marks=pytest.mark.long)])
+def test_a_long_walk_with_few_mishaps(steps: int, rng: np.random.Generator) -> None:
+    """The same machine for long, with chances that keep most memberships alive for a while."""
+    acts = [act for chance, act in CHANCES for _ in range(chance)]
+    answered = 0
+    for _ in range(steps // 300):
+        machine = Conversations()
+        machine.two_processes()
+        for _ in range(300):
+            acts[rng.integers(len(acts))](machine, lambda n: int(rng.integers(n)))
+            machine.everything_holds()
+        answered += machine.answered
+        machine.teardown()
+    assert answered > steps / 30
