@@ -7,7 +7,7 @@
       node-0.secret         0600
       …
 
-An agent on another machine needs its own two files and the public one of whom it talks to.
+An agent on another machine needs its own secret and the public key of whom it talks to.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def ensure_keys(folder: Path, nodes: int, servers: Sequence[str] = ("controller"
         if not (folder / f"{name}.secret").exists():
             _public, secret = zmq.curve_keypair()
             _write_once(folder / f"{name}.secret", secret)
-        _write_once(folder / f"{name}.public", zmq.curve_public(_read_secret(folder, name)))
+        _write_once(folder / f"{name}.public", _pair(folder, name).public)
 
 
 def server_keys(folder: Path, nodes: int, server: str = "controller") -> ServerKeys:
@@ -97,7 +97,11 @@ def client_keys(folder: Path, index: int, server: str = "controller") -> ClientK
 def _pair(folder: Path, name: str) -> KeyPair:
     _refuse_open_folder(folder)
     secret = _read_secret(folder, name)
-    return KeyPair(zmq.curve_public(secret), secret)
+    pair = KeyPair(zmq.curve_public(secret), secret)
+    path = folder / f"{name}.public"
+    if path.exists() and _read_public(folder, name) != pair.public:
+        raise KeyFileError(f"key {path} does not belong to {name}.secret: delete it, it is made anew")
+    return pair
 
 
 def _read_secret(folder: Path, name: str) -> bytes:
