@@ -1,0 +1,1 @@
+"""Validate, render and apply what a Pluto board needs: config.txt, U-Boot variables, FIR filters."""
