@@ -123,9 +123,10 @@ def optimise(
     muon = Muon([weights[key] for key in moved if key in MATRICES], rate=0.02)
     rest = [weights[key] for key in moved if key not in MATRICES]
     adam = torch.optim.Adam(rest, betas=(0.9, 0.95)) if rest else None
+    warm_up = max(1, min(50, steps // 8))
     start = time.monotonic()
     for step in range(steps):
-        now = scale * min(1.0, (step + 1) / 50, 2 * (steps - step) / steps)
+        now = scale * min(1.0, (step + 1) / warm_up, 2 * (steps - step) / steps)
         value = loss()
         torch.autograd.backward(value)
         muon.step(now)
