@@ -113,8 +113,11 @@ class Hub:
             LinkError: some are not within `deadline_s`; the message names them and what was refused.
         """
         with self._changed:
-            if self._changed.wait_for(lambda: self._over or all(self._members), deadline_s) and not self._over:
-                return
+            joined = self._changed.wait_for(lambda: self._over or all(self._members), deadline_s)
+        if self._over:
+            raise LinkError("the hub is closed: open a new one")
+        if joined:
+            return
         missing = ", ".join(str(k) for k, there in enumerate(self.alive()) if not there)
         refused = {e.text for e in self.events() if e.kind == "refused"}
         raise LinkError(

@@ -239,7 +239,7 @@ _TROUBLE = {
     zmq.Event.HANDSHAKE_FAILED_AUTH: "our key is not authorised there",
     zmq.Event.HANDSHAKE_FAILED_PROTOCOL: "it does not speak our protocol",
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: "it broke off the handshake: is its public key the one we have?",
-    zmq.Event.CONNECT_RETRIED: "nobody answers there",
+    zmq.Event.CLOSED: "nobody answers there",
 }
 
 
