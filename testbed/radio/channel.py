@@ -20,7 +20,6 @@ Fractional delays are exact to about −70 dB for signals within ±0.43 of the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -39,6 +38,7 @@ from testbed.radio.fading import (
     load_profile,
     tap_gains,
 )
+from testbed.radio.front_end import IDEAL, Impairments, finite_samples, receive_front_end, wiener_step_variance
 
 __all__ = [
     "FLAT",
@@ -72,6 +72,9 @@ KAISER_BETA: Final = 7.0
 BLEND_ERROR: Final = 3e-4
 """Amplitude error allowed for letting the filter change linearly within a block."""
 BLOCKS: Final = (32, 512)
+MAX_DELAY_S: Final = 1.0
+MAX_SFO_PPM: Final = 1000.0
+LARGEST: Final = 1e12
 
 
 def free_space_loss_db(distance_m: float, frequency_hz: float) -> float:
@@ -133,13 +136,19 @@ def propagate(
         (count,) complex64.
 
     Raises:
-        SignalError: samples are empty, not one-dimensional or not finite; sample_rate_hz or delay_s out of range.
+        SignalError: samples are empty, not one-dimensional or not finite; a number is not finite or out of
+            range (delay beyond a second, clock offset beyond 1000 ppm).
     """
-    x = _checked(samples)
+    x = finite_samples(samples)
     _positive("sample_rate_hz", sample_rate_hz)
-    if not (np.isfinite(delay_s) and delay_s >= 0):
-        raise SignalError(f"delay_s = {delay_s} must be a finite number of 0 or more")
-    out = np.empty(len(x) if count is None else count, np.complex64)
+    _within("delay_s", delay_s, 0.0, MAX_DELAY_S)
+    _within("sfo_ppm", sfo_ppm, -MAX_SFO_PPM, MAX_SFO_PPM)
+    for field, value in (("start_time_s", start_time_s), ("gain_db", gain_db), ("cfo_hz", cfo_hz)):
+        _within(field, value, -LARGEST, LARGEST)
+    _within("first_sample", first_sample, -LARGEST, LARGEST)
+    wanted = len(x) if count is None else count
+    _within("count", wanted, 1, LARGEST)
+    out = np.empty(wanted, np.complex64)
     block = _block_length(fading if time_varying else None, sample_rate_hz, sfo_ppm)
     gains = _edge_gains(fading, start_time_s, block / sample_rate_hz, len(out) // block + 2, time_varying)
     delays = (fading.delays_s + delay_s) * sample_rate_hz
@@ -163,82 +172,14 @@ def superpose(arrivals: Sequence[tuple[int, Samples]], count: int) -> Samples:
     return total
 
 
-@dataclass(frozen=True)
-class Impairments:
-    """What a radio's front end does to its samples; the defaults are an ideal 12-bit radio.
-
-    Attributes:
-        phase_noise_variance: rad², variance of the oscillator's phase step a sample; see `wiener_step_variance`.
-        iq_gain_db: gain of the quadrature branch over the in-phase branch.
-        iq_phase_deg: departure from quadrature.
-        dc: constant added, in full scales.
-        bits: resolution of the converter with full scale 1.0; None for no converter (no clipping either).
-    """
-
-    phase_noise_variance: float = 0.0
-    iq_gain_db: float = 0.0
-    iq_phase_deg: float = 0.0
-    dc: complex = 0.0
-    bits: int | None = 12
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.phase_noise_variance <= 0.01:
-            raise SignalError(f"phase_noise_variance = {self.phase_noise_variance} rad² must lie in 0…0.01")
-        if self.bits is not None and not 1 <= self.bits <= 16:
-            raise SignalError(f"bits = {self.bits} must lie in 1…16, or be None")
-
-
-IDEAL: Final = Impairments(bits=None)
-
-
-def wiener_step_variance(linewidth_hz: float, sample_rate_hz: float) -> float:
-    """Phase step variance in rad² of an oscillator with a Lorentzian line of this full width: 2π·Δν/f_s."""
-    return 2 * np.pi * linewidth_hz / sample_rate_hz
-
-
-def receive_front_end(
-    samples: Samples, impairments: Impairments, noise_power: float, rng: np.random.Generator
-) -> tuple[Samples, float]:
-    """What the converter delivers for samples (n,) at its input.
-
-    Thermal noise of noise_power (E|n|², full scale² = 1) is added, the local oscillator's phase wanders (Wiener,
-    from a random start if it wanders at all), the branches mix as
-    I' = I, Q' = g·(Q·cos φ − I·sin φ), dc is added, and each branch is rounded to `bits` and clipped to ±1.
-
-    Returns:
-        (n,) complex64, and the fraction of branch values that were clipped.
-
-    Raises:
-        SignalError: samples are empty, not one-dimensional or not finite; negative noise_power.
-    """
-    x = _checked(samples).copy()
-    if not (np.isfinite(noise_power) and noise_power >= 0):
-        raise SignalError(f"noise_power = {noise_power} must be a finite number of 0 or more")
-    if impairments.phase_noise_variance > 0:
-        steps = rng.standard_normal(len(x), dtype=np.float32)
-        start = np.exp(2j * np.pi * rng.uniform())
-        kernels.wander(x, steps, np.float32(np.sqrt(impairments.phase_noise_variance)), start)
-    flat = x.view(np.float32)
-    noise = rng.standard_normal(len(flat) if noise_power > 0 else 0, dtype=np.float32)
-    gain, skew = 10 ** (impairments.iq_gain_db / 20), np.deg2rad(impairments.iq_phase_deg)
-    mix = np.array([1.0, 0.0, -gain * np.sin(skew), gain * np.cos(skew)], np.float32)
-    offset = np.array([np.real(impairments.dc), np.imag(impairments.dc)], np.float32)
-    kernels.convert(flat, noise, np.float32(np.sqrt(noise_power / 2)), mix, offset)
-    if impairments.bits is None:
-        return x, 0.0
-    return x, kernels.quantise(flat, np.float32(2 ** (impairments.bits - 1))) / len(flat)
-
-
 def _positive(field: str, value: float) -> None:
     if not (np.isfinite(value) and value > 0):
         raise SignalError(f"{field} = {value} must be a positive finite number")
 
 
-def _checked(samples: Samples) -> Samples:
-    x = np.ascontiguousarray(samples, np.complex64)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x.view(np.float32)).all():
-        raise SignalError(f"samples of shape {x.shape} must be (n,) finite numbers, n ≥ 1")
-    return x
+def _within(field: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise SignalError(f"{field} = {value} must lie in {least:g}…{most:g}")
 
 
 def _block_length(fading: Fading | None, sample_rate_hz: float, sfo_ppm: float) -> int:

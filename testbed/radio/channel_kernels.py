@@ -33,7 +33,7 @@ def edge_gains(state: Complexes, step: Complexes, gains: Complexes) -> None:
 def impulse_response(
     gains: Complexes, delays: Doubles, drift: float, table: Floats, real: Floats, imag: Floats
 ) -> None:
-    """Fill a response (L,) whose index i stands for lag i − W; delays (K,) and drift are in samples.
+    """Fill a response (L,) whose index i stands for lag i − W − 1; delays (K,) and drift are in samples.
 
     table (phases+1, 2W) holds the windowed sinc at fractional delays 0…1.
     """
@@ -49,8 +49,8 @@ def impulse_response(
         re, im = np.float32(gains[k].real), np.float32(gains[k].imag)
         for j in range(2 * half):
             value = table[row, j] + right * (table[row + 1, j] - table[row, j])
-            real[lag + 1 + j] += re * value
-            imag[lag + 1 + j] += im * value
+            real[lag + 2 + j] += re * value
+            imag[lag + 2 + j] += im * value
 
 
 @njit(cache=True, nogil=True)
@@ -107,7 +107,7 @@ def render(
     a block) in turns.
     """
     block, half = spin.shape[0], table.shape[1] // 2
-    lags = int(np.ceil(delays.max())) + 2 * half + 3
+    lags = int(np.ceil(delays.max())) + 2 * half + 4
     response = np.empty((4, lags), np.float32)
     work = np.empty((4, block), np.float32)
     moving = gains.shape[0] > 1 or clock[1] != 0.0
@@ -115,7 +115,7 @@ def render(
         n0 = b * block
         position = clock[0] + clock[1] * n0
         whole = int(np.floor(position))
-        last = origin + n0 + whole + half
+        last = origin + n0 + whole + half + 1
         g = min(b, gains.shape[0] - 1)
         impulse_response(gains[g], delays, position - whole, table, response[0], response[1])
         filter_block(x_real, x_imag, last, response[0], response[1], work[0], work[1])
@@ -152,14 +152,20 @@ def wander(samples: Samples, steps: Floats, scale: np.float32, start: complex) -
 
 
 @njit(cache=True, nogil=True)
-def convert(real_imag: Floats, noise: Floats, sigma: np.float32, mix: Floats, offset: Floats) -> None:
-    """Receiver before the converter, in place on interleaved (2n,): add noise, mix the axes, add offset.
+def add_noise(values: Floats, noise: Floats, sigma: np.float32) -> None:
+    """Add sigma·noise (n,) to values (n,) in place."""
+    for n in range(values.shape[0]):
+        values[n] += sigma * noise[n]
+
+
+@njit(cache=True, nogil=True)
+def mix_branches(real_imag: Floats, mix: Floats, offset: Floats) -> None:
+    """Mix the branches of interleaved (2n,) in place and add the offset.
 
     I' = mix[0]·I + mix[1]·Q + offset[0], Q' = mix[2]·I + mix[3]·Q + offset[1].
     """
     for n in range(real_imag.shape[0] // 2):
-        i = real_imag[2 * n] + sigma * noise[2 * n]
-        q = real_imag[2 * n + 1] + sigma * noise[2 * n + 1]
+        i, q = real_imag[2 * n], real_imag[2 * n + 1]
         real_imag[2 * n] = mix[0] * i + mix[1] * q + offset[0]
         real_imag[2 * n + 1] = mix[2] * i + mix[3] * q + offset[1]
 
