@@ -77,7 +77,7 @@ class ChannelTable(Table):
 
     profile: Literal["TDL-A", "TDL-B", "TDL-C", "TDL-D", "TDL-E"] = "TDL-A"
     delay_spread_s: NonNegative = Field(100e-9, le=10e-6, description="rms delay spread")
-    doppler_hz: NonNegative = Field(1.0, le=1000, description="largest Doppler shift")
+    doppler_hz: NonNegative = Field(0.3, le=1000, description="largest Doppler shift")
     snr_db: Decibel = Field(25.0, description="mean SNR per subcarrier of an average link")
     shadowing_db: NonNegative = Field(3.0, le=30, description="standard deviation of link gains")
     clock_ppm: NonNegative = Field(10.0, le=100, description="each unit's clock error is within ±this")

@@ -31,6 +31,8 @@ KIND: dict[Phase, int] = {"forward": FORWARD, "return": RETURN}
 Floats = NDArray[np.float32]
 Row = tuple[int, int]
 """A token of anybody: (node that owns it, row in that node's batch)."""
+Block = tuple[Phase, int, int, Row]
+"""A block on its way: phase, sender, coding scheme, token. Receptions of the same block can be combined."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class _Layer:
         score: (N, K) gate scores.
         outputs: (N, K, d) results that came back; arrived: (N, K) which.
         asked: states that others sent; answers: this expert's results on them.
-        soft: log-likelihood ratios of blocks that failed, by phase, sender and token.
+        soft: log-likelihood ratios of blocks that failed, by phase, sender, scheme and token.
     """
 
     hidden: Floats
@@ -69,7 +71,7 @@ class _Layer:
     arrived: NDArray[np.bool_]
     asked: dict[Row, Floats] = field(default_factory=dict)
     answers: dict[Row, Floats] = field(default_factory=dict)
-    soft: dict[tuple[Phase, int, Row], Floats] = field(default_factory=dict)
+    soft: dict[Block, Floats] = field(default_factory=dict)
 
 
 class LocalNode:
@@ -189,7 +191,7 @@ class LocalNode:
         """Hear sounding frame `number` of `source`; None when no such frame was found."""
         grid = self._settings.grid
         capture = self._capture(sounding_samples(grid, self._settings.repetitions))
-        csi = sound(grid, capture.samples)
+        csi = sound(grid, capture.samples, number=number)
         if csi is None or capture.overflow or (csi.header.source, csi.header.number) != (source, number):
             return None
         return Sounding(
@@ -219,8 +221,9 @@ class LocalNode:
         grid = self._settings.grid
         share = next(share for share in slot.shares if share.destination == self._index)
         capture = self._capture(frame_samples(grid, [self._link(one) for one in slot.shares]))
-        keys = [(slot.phase, slot.source, self._token(slot, int(row))) for row in share.rows]
-        received = demodulate(grid, capture.samples, self._link(share), soft=self._soft_bits(keys))
+        keys = [(slot.phase, slot.source, share.mcs, self._token(slot, int(row))) for row in share.rows]
+        soft = self._soft_bits(keys)
+        received = demodulate(grid, capture.samples, self._link(share), soft=soft, number=slot.number)
         if received is None or not is_fresh(received.header, slot):
             return Reception(False, np.zeros(share.rows.size, np.bool_), np.nan, np.nan, np.zeros(0, np.complex64))
         self._keep(slot, keys, received)
@@ -253,18 +256,18 @@ class LocalNode:
             return now.states[share.rows]
         return np.stack([now.answers[share.destination, int(row)] for row in share.rows])
 
-    def _soft_bits(self, keys: list[tuple[Phase, int, Row]]) -> Floats | None:
+    def _soft_bits(self, keys: list[Block]) -> Floats | None:
         kept = [self._current().soft.get(key) for key in keys]
         known = next((bits for bits in kept if bits is not None), None)
         if known is None:
             return None
         return np.stack([np.zeros_like(known) if bits is None else bits for bits in kept])
 
-    def _keep(self, slot: Slot, keys: list[tuple[Phase, int, Row]], received: Received) -> None:
+    def _keep(self, slot: Slot, keys: list[Block], received: Received) -> None:
         now = self._current()
         states = dequantise(received.payloads, self._model.width, self._settings.quantisation)
         for place, key in enumerate(keys):
-            token = key[2]
+            token = key[-1]
             if not received.ok[place]:
                 now.soft[key] = received.llr[place]
             elif slot.phase == "forward":

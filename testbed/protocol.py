@@ -47,7 +47,7 @@ class Slot:
         phase: hidden states on their way to experts, or results on their way back.
         source: transmitting node.
         shares: one entry for each directed link; their subcarriers are disjoint.
-        attempt: 0 for the first transmission; later ones carry only failed blocks, in the same order of rows.
+        attempt: 0 for the first transmission; later ones carry only blocks that failed.
     """
 
     number: int

@@ -18,6 +18,7 @@ import msgspec
 
 from testbed.agents.air import RemoteEther
 from testbed.agents.assemble import check, local_node
+from testbed.agents.warm import warm_modem
 from testbed.campaign import Campaign
 from testbed.link.keys import client_keys
 from testbed.link.remote import serve_node
@@ -43,6 +44,7 @@ def run_agent(connect: str, index: int, keys: Path) -> int:
         TestbedError: the controller refuses, keys are missing, the radio cannot be opened.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    warm_modem()
     with ExitStack() as stack, Spoke(connect, client_keys(keys, index), index) as spoke:
         setup = msgspec.json.decode(spoke.join(JOIN_S), type=Setup)
         campaign = Campaign.from_text(setup.campaign)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.agents.warm import warm_air
 from testbed.errors import LinkError, RadioError
 from testbed.link.codec import Frame, pack, unpack
 from testbed.link.keys import server_keys
@@ -88,6 +89,7 @@ def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
         keys: folder of keys.
         announce: told the address once it listens.
     """
+    warm_air()
     air = Air(msgspec.json.decode(settings, type=AirSettings))
     with Service("tcp://127.0.0.1:*", server_keys(keys, air.settings.units, "air")) as service:
         threading.Thread(target=_stop_with_parent, args=(service,), daemon=True).start()

@@ -13,6 +13,7 @@ import msgspec
 from testbed.agents.agent import Setup
 from testbed.agents.assemble import air_settings
 from testbed.agents.processes import Children
+from testbed.agents.warm import warm_scheduler
 from testbed.campaign import Campaign
 from testbed.errors import LinkError
 from testbed.fleet import Fleet
@@ -46,6 +47,7 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
         hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, lambda _: setup))
         for k in range(K):
             children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
+        warm_scheduler()
         _wait_joined(hub, children)
         pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))
         yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map)

@@ -1,29 +1,74 @@
-"""`python -m testbed.agents.warm`: compile every kernel once, so that no run waits for a compiler."""
+"""Compiled kernels, made once at installation and loaded before anybody waits for them.
+
+`python -m testbed.agents.warm` compiles them all; the processes of a run load theirs while they start.
+"""
 
 from __future__ import annotations
 
-import time
+import numpy as np
 
-from testbed.agents.assemble import check
-from testbed.agents.conduct import conduct
-from testbed.agents.local import local_fleet
-from testbed.campaign import Campaign
+from testbed.csi.sound import sound
+from testbed.ofdm.frame import Header, Link, demodulate, modulate
+from testbed.ofdm.grid import PRESETS
+from testbed.ofdm.sounding import sounding_frame
+from testbed.radio.air import Air, AirSettings
+from testbed.radio.base import RadioSettings
+from testbed.schedule.fill import fill_idle
+from testbed.schedule.policy import schedule
+from testbed.schedule.problem import Problem
+
+GRID = PRESETS["demo"]
+SETTINGS = AirSettings(
+    profile="TDL-A",
+    delay_spread_s=1e-7,
+    doppler_hz=1.0,
+    path_gain_db=((0.0, -60.0), (-60.0, 0.0)),
+    clock_ppm=(0.0, 1.0),
+    noise_figure_db=8.0,
+    full_scale_dbm=7.0,
+    reciprocal=False,
+    seed=0,
+)
 
 
-def warm() -> None:
-    """One batch of two tokens a node, in this process, recorded nowhere."""
-    campaign = Campaign.model_validate({"nodes": {"tokens": 2, "context": 4}})
-    model = check(campaign)
-    with local_fleet(campaign, model) as fleet:
-        conduct(
-            campaign,
-            model,
-            fleet,
-            on_round=lambda record, predictions: None,
-            stopping=lambda: False,
-            clock=time.monotonic,
-        )
+def warm_modem() -> None:
+    """What a node uses: a sounding and a frame, there and back."""
+    sound(GRID, np.tile(sounding_frame(GRID, Header(0, 0, 1), 2), 2))
+    for mcs in (0, 2, 4, 6, 8):
+        link = Link(np.arange(8), mcs, blocks=2, block_bytes=130)
+        wave = modulate(GRID, Header(0, 1, 1), [link], [np.zeros((2, 130), np.uint8)])
+        demodulate(GRID, np.tile(wave, 2), link)
+
+
+def warm_air() -> None:
+    """What the simulated air uses."""
+    air = Air(SETTINGS)
+    for unit in (0, 1):
+        air.configure(unit, RadioSettings(GRID.sample_rate_hz, 2.45e9))
+    air.transmit(0, np.full(600, 0.1, np.complex64))
+    air.receive(1, 600)
+
+
+def warm_scheduler() -> None:
+    """What the controller uses."""
+    rng = np.random.default_rng(0)
+    rate = rng.uniform(1e4, 9e4, (4, 4, 192))
+    problem = Problem(
+        score=rng.dirichlet(np.ones(4), 64),
+        source=np.repeat(np.arange(4), 16),
+        rate_bps=rate,
+        return_rate_bps=rate,
+        payload_bits=1000,
+        tx_power_w=1e-6,
+        compute_energy_j=np.full(4, 1e-7),
+        qos=0.8,
+        max_experts=2,
+    )
+    first = schedule(problem)
+    fill_idle(problem, schedule(problem, previous=first), 1.5)
 
 
 if __name__ == "__main__":
-    warm()
+    warm_modem()
+    warm_air()
+    warm_scheduler()
