@@ -24,7 +24,8 @@ def sound(
         grid: what the transmitter used.
         samples: (n,) complex64, full scale 1.0; two frame lengths hold one complete frame.
         number: skip frames with another number.
-        method, taps: see `testbed.csi.estimate.estimate`.
+        method: "ls", "dft" or "lmmse", see `testbed.csi.estimate.estimate`.
+        taps: longest channel in samples; the cyclic prefix unless given.
 
     Raises:
         FrameError: samples are not a one-dimensional complex64 array, empty, NaN or infinite.

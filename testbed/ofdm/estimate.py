@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from testbed.errors import SignalError
@@ -30,7 +31,7 @@ Doubles = NDArray[np.float64]
 
 @lru_cache(maxsize=64)
 def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
-    """Orthonormal basis V (U, r) of channels no longer than `taps` samples, and λ (r,) of an even profile, Σλ = U.
+    """Orthonormal basis V^T (r, U) of channels of `taps` samples, a vector a row; λ (r,) of an even profile, Σλ = U.
 
     SignalError unless 1 ≤ taps ≤ U.
     """
@@ -39,19 +40,19 @@ def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
     steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
     basis, singular, _ = np.linalg.svd(steering, full_matrices=False)
     kept = singular > 1e-9 * singular[0]
-    return basis[:, kept].astype(np.complex64), (singular[kept] ** 2) / taps
+    return np.ascontiguousarray(basis[:, kept].T, np.complex64), (singular[kept] ** 2) / taps
 
 
 def dft_smooth(grid: Grid, h: Channel, taps: int) -> Channel:
     """Least-squares fit (…, U) of a channel of `taps` samples to h (…, U); error variance falls by U/taps."""
     basis, _ = delay_basis(grid, taps)
-    return np.asarray((h @ basis.conj()) @ basis.T)
+    return _project(h, basis, np.ones(len(basis)))
 
 
 def leverage(grid: Grid, taps: int) -> Doubles:
     """(U,) error variance of `dft_smooth` on each subcarrier over that of its input; mean r/U."""
     basis, _ = delay_basis(grid, taps)
-    return np.asarray(np.sum(np.abs(basis) ** 2, axis=1, dtype=np.float64))
+    return np.asarray(np.sum(np.abs(basis) ** 2, axis=0, dtype=np.float64))
 
 
 def lmmse_gains(grid: Grid, power: float, error: float, taps: int) -> Doubles:
@@ -72,8 +73,32 @@ def lmmse(grid: Grid, h: Channel, error: float, taps: int) -> tuple[Channel, flo
     basis, _ = delay_basis(grid, taps)
     power = float(np.mean(np.abs(h) ** 2)) - error
     gains = lmmse_gains(grid, power, error, taps)
-    coefficients = (h @ basis.conj()) * gains.astype(np.float32)
-    return np.asarray(coefficients @ basis.T), float(error * np.sum(gains) / len(grid.used))
+    return _project(h, basis, gains), float(error * np.sum(gains) / len(grid.used))
+
+
+def _project(h: Channel, basis: Channel, gains: Doubles) -> Channel:
+    """V diag(gains) V^H h for each row of h (…, U).
+
+    Not by matrix products: for such small ones a threaded BLAS mostly waits, for milliseconds on a busy machine.
+    """
+    rows = np.ascontiguousarray(h, np.complex64).reshape(-1, h.shape[-1])
+    out = np.zeros(rows.shape, np.complex64)
+    _project_rows(rows, basis, gains.astype(np.float32), out)
+    return out.reshape(h.shape)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _project_rows(h: Channel, basis: Channel, gains: NDArray[np.float32], out: Channel) -> None:
+    """Add to out: V diag(gains) V^H h for rows h, out (T, U); basis (r, U) holds one vector a row."""
+    for t in range(h.shape[0]):
+        for i in range(basis.shape[0]):
+            re, im = np.float32(0), np.float32(0)
+            for k in range(h.shape[1]):
+                re += basis[i, k].real * h[t, k].real + basis[i, k].imag * h[t, k].imag
+                im += basis[i, k].real * h[t, k].imag - basis[i, k].imag * h[t, k].real
+            scale = np.complex64(complex(re * gains[i], im * gains[i]))
+            for k in range(h.shape[1]):
+                out[t, k] += scale * basis[i, k]
 
 
 def ramp(grid: Grid, delay: NDArray[np.floating[Any]] | float) -> Channel:

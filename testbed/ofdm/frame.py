@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ def _receive(
         points, snr = np.zeros(0, np.complex64), csi.snr
         payloads, ok, llr = np.zeros((0, 0), np.uint8), np.zeros(0, bool), np.zeros((0, 0), np.float32)
     else:
-        points, llr = soft_bits(grid, samples, looked.mean, opening, link)
+        points, llr = soft_bits(grid, samples, opening, link)
         llr = llr if soft is None else llr + np.asarray(soft, np.float32)
         payloads, ok = decode_blocks(llr, link.block_bytes, link.mcs)
         snr = csi.snr[grid.data[link.subcarriers]]
@@ -166,9 +166,7 @@ def _receive(
     )
 
 
-def soft_bits(
-    grid: Grid, samples: Samples, dc: complex, opening: Opening, link: Link
-) -> tuple[NDArray[np.complex64], Floats]:
+def soft_bits(grid: Grid, samples: Samples, opening: Opening, link: Link) -> tuple[NDArray[np.complex64], Floats]:
     """Equalised points (c,) in time order and LLRs (blocks, coded) of a link; what the capture lacks is 0."""
     coded = coded_length(link.block_bytes, link.mcs)
     if opening.header.kind == SOUNDING or opening.header.payload_symbols < link_symbols(link):
@@ -176,17 +174,18 @@ def soft_bits(
     known = form.training_rows(opening.header.payload_symbols, grid.training_period)
     wanted = form.data_rows(link_symbols(link), grid.training_period)
     positions = grid.data[link.subcarriers]
-    section = read_section(grid, samples, dc, opening, known, wanted, grid.used[positions])
+    section = read_section(grid, samples, opening, known, wanted, grid.used[positions])
     cells, variance = equalise(grid, section, track(grid, opening, section), wanted, positions, opening.noise)
+    cells *= form.data_signs(grid, wanted[: len(cells)], positions)
     used = form.cells_per_block(link) * link.blocks
     points = cells.ravel()[:used]
-    llr = demap(
-        _deal(points, link, 0.0), _deal(variance.ravel()[:used], link, np.inf), find_mcs(link.mcs).bits_per_symbol
-    )
+    dealt = np.asarray(_deal(points, link, 0.0), np.complex64)
+    noise = _deal(variance.ravel()[:used], link, np.inf)
+    llr = demap(dealt, noise, find_mcs(link.mcs).bits_per_symbol)
     return points, llr.reshape(link.blocks, coded)
 
 
-def _deal(values: NDArray[np.generic], link: Link, missing: float) -> NDArray[np.generic]:
+def _deal(values: NDArray[Any], link: Link, missing: float) -> NDArray[Any]:
     """Cells in time order → block after block, flat; cells beyond the end of the capture are `missing`."""
     per_block = form.cells_per_block(link)
     if len(values) < per_block * link.blocks:

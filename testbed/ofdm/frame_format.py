@@ -76,9 +76,7 @@ def pack(header: Header) -> bytes:
         value = getattr(header, field)
         if not isinstance(value, int | np.integer) or not 0 <= value <= most:
             raise FrameError(f"header {field}={value!r} must be a whole number from 0 to {most}")
-    return _PACKED.pack(
-        header.kind, header.source, header.number, header.payload_symbols, header.layer, header.tag
-    )
+    return _PACKED.pack(header.kind, header.source, header.number, header.payload_symbols, header.layer, header.tag)
 
 
 def unpack(packed: bytes) -> Header | None:
@@ -178,6 +176,20 @@ def pilot_signs(grid: Grid, rows: Indices) -> NDArray[np.float32]:
 def training_signs(grid: Grid, rows: Indices) -> NDArray[np.float32]:
     """(rows,) ±1 that multiplies the training symbol in a row, so that no subcarrier has a mean."""
     return np.asarray(_sign_table(grid)[rows % _SIGN_ROWS, 0])
+
+
+@lru_cache(maxsize=32)
+def _whitening(grid: Grid) -> NDArray[np.float32]:
+    draws = np.random.Generator(np.random.PCG64(grid.fingerprint ^ 3)).random((_SIGN_ROWS, len(grid.used)))
+    return np.where(draws < 0.5, np.float32(-1), np.float32(1))
+
+
+def data_signs(grid: Grid, rows: Indices, positions: Indices) -> NDArray[np.float32]:
+    """(rows, s) ±1 that multiply data cells at `positions` of the used subcarriers.
+
+    Blocks of equal bytes, which quantised states often are, would else repeat over subcarriers and peak in time.
+    """
+    return np.asarray(_whitening(grid)[(rows % _SIGN_ROWS)[:, None], positions])
 
 
 def header_cells(grid: Grid, coded: NDArray[np.uint8]) -> NDArray[np.complex64]:

@@ -14,7 +14,7 @@ Indices = NDArray[np.int64]
 
 @njit(cache=True, nogil=True)
 def pick(spectra: Cells, rows: Indices, columns: Indices, picked: Cells) -> None:
-    """picked (R, C) = the given rows and columns of spectra (T, N)."""
+    """Copy to picked (R, C) the given rows and columns of spectra (T, N)."""
     for i in range(rows.shape[0]):
         row = spectra[rows[i]]
         for j in range(columns.shape[0]):

@@ -1,6 +1,9 @@
 """From a preamble to a decoded header and a first channel estimate.
 
-Once the header's checksum holds, its symbols are known, and serve as training together with the long part.
+Once the header's checksum holds, its symbols are known, and serve as training together with the long part. The
+same symbols tell the DC offset from the channel: what a DC offset adds to the estimates differs from symbol to
+symbol. (The mean of the capture, removed before, also holds a piece of the signal, about −30 dB in a short
+capture.)
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from testbed.ofdm.frame_format import Header
 from testbed.ofdm.grid import Grid, Indices
 from testbed.ofdm.modulation import demap
 from testbed.ofdm.preamble import guard_samples, preamble_samples, short_samples, training
-from testbed.ofdm.sync import Acquisition, acquire
+from testbed.ofdm.sync import Acquisition, confirm, detect, strong_first
 from testbed.ofdm.tracking import smooth_walk
 
 Cells = NDArray[np.complex64]
@@ -37,6 +40,7 @@ Doubles = NDArray[np.float64]
 
 MOST_CLOCK_OFFSET: Final = 1e-4
 HEADER_PHASE_WALK: Final = 0.01
+LEAST_NOISE: Final = 1e-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +51,18 @@ class Opening:
 
     Attributes:
         header: decoded, checksum verified.
-        start: sample of the capture at which the frame begins.
+        start: sample of the capture at which the frame begins; end: first sample after it, maybe beyond the capture.
+        dc: mean of the received samples.
         cfo: carrier offset in subcarriers.
         rate: delay that the sample clocks add each symbol.
         ls: (U,) least-squares estimate from `count` known symbols, at time `time`.
         noise: noise variance on a subcarrier, from `degrees` complex degrees of freedom.
-        end: first sample after the frame, which may lie beyond the capture.
     """
 
     header: Header
     start: int
+    end: int
+    dc: complex
     cfo: float
     rate: float
     ls: Cells
@@ -64,7 +70,6 @@ class Opening:
     time: float
     noise: float
     degrees: float
-    end: int
 
 
 def backoff(grid: Grid) -> int:
@@ -79,13 +84,17 @@ def row_starts(grid: Grid, start: int, rows: Indices) -> Indices:
 
 
 def open_frames(grid: Grid, samples: Cells, dc: complex, begin: int = 0) -> Iterator[Opening]:
-    """Every frame of the capture whose header can be read, in order."""
-    while (found := acquire(grid, samples, begin)) is not None:
-        opening = _open(grid, samples, dc, found)
-        begin = found.resume
+    """Every frame of the capture whose header can be read: in order of time, but strong ones before weak ones."""
+    margin = short_samples(grid) // 2
+    opened: list[Opening] = []
+    for found in strong_first(detect(grid, samples, begin)):
+        if any(one.start - margin < found.index < one.end - margin for one in opened):
+            continue
+        acquired = confirm(grid, samples, found)
+        opening = None if acquired is None else _open(grid, samples, dc, acquired)
         if opening is not None:
+            opened.append(opening)
             yield opening
-            begin = max(begin, opening.end - short_samples(grid) // 2)
 
 
 def _open(grid: Grid, samples: Cells, dc: complex, found: Acquisition) -> Opening | None:
@@ -97,20 +106,17 @@ def _open(grid: Grid, samples: Cells, dc: complex, found: Acquisition) -> Openin
     cfo = _refine_offset(grid, samples, dc, found.cfo, long)
     received = symbols.demodulate(grid, samples, starts, cfo, dc)[:, grid.used]
     pair = received[:2] * np.conj(training(grid))
-    noise = max(pair_noise(grid, pair), 1e-20)
+    noise = max(pair_noise(grid, pair), LEAST_NOISE)
     channel, _ = lmmse(grid, pair.mean(axis=0), noise / 2, grid.cyclic_prefix)
     packed = _read_header(grid, received[2:], channel, noise)
-    header = unpack_or_none(packed)
+    header = None if packed is None else form.unpack(packed)
     if packed is None or header is None:
         return None
-    known = form.header_cells(grid, encode_header(packed, form.header_bits(grid)))
-    estimates = np.vstack([pair, received[2:] * np.conj(known)])
-    return _combine(grid, header, found.start, cfo, starts, estimates, noise)
-
-
-def unpack_or_none(packed: bytes | None) -> Header | None:
-    """The header, or None where there are no bytes or not a header's."""
-    return None if packed is None else form.unpack(packed)
+    header_cells = form.header_cells(grid, encode_header(packed, form.header_bits(grid)))
+    known = np.vstack([training(grid), training(grid), header_cells])
+    leakage = symbols.dc_leakage(grid, starts, cfo)[:, grid.used]
+    seen = _Seen(starts, received * np.conj(known), leakage * np.conj(known))
+    return _combine(grid, header, found.start, cfo, dc, seen, noise)
 
 
 def _refine_offset(grid: Grid, samples: Cells, dc: complex, cfo: float, long: Indices) -> float:
@@ -136,39 +142,59 @@ def _read_header(grid: Grid, received: Cells, channel: Cells, noise: float) -> b
     return decode_header(llr)
 
 
-def _combine(
-    grid: Grid, header: Header, start: int, cfo: float, starts: Indices, estimates: Cells, noise: float
-) -> Opening:
-    """One estimate from all known symbols: each is freed from clock drift and its own phase, then averaged."""
-    zero = row_starts(grid, start, np.array([0]))[0]
-    times = (starts - zero) / grid.symbol_samples
-    centre = float(times.mean())
-    smooth, _ = lmmse(grid, estimates, noise, grid.cyclic_prefix)
-    most = 0.5 + MOST_CLOCK_OFFSET * (starts[-1] - starts[0])
-    delays = relative_delay(grid, smooth[0], smooth, most)
-    rate = _bounded(grid, _slope(times, delays))
-    level = estimates * np.conj(ramp(grid, rate * (times - centre)))
-    reference, _ = lmmse(grid, level[:2].mean(axis=0), noise / 2, grid.cyclic_prefix)
-    phases = np.unwrap(np.angle(level @ np.conj(reference)))
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """K known symbols: starts of their windows, least-squares estimates (K, U), and what a DC of 1 adds to these."""
+
+    starts: Indices
+    estimates: Cells
+    leakage: Cells
+
+
+def _combine(grid: Grid, header: Header, start: int, cfo: float, dc: complex, seen: _Seen, noise: float) -> Opening:
+    """One estimate from all known symbols: each is freed from clock drift, own phase and DC, then averaged."""
+    count, used = seen.estimates.shape
+    zero = row_starts(grid, start, np.zeros(1, np.int64))[0]
+    times = (seen.starts - zero) / grid.symbol_samples
+    rate, phases = _drift(grid, seen, times, noise)
+    level = np.exp(-1j * phases)[:, None] * np.conj(ramp(grid, rate * (times - times.mean())))
+    estimates, leakage = seen.estimates * level, seen.leakage * level
+    left = _common_factor(estimates - estimates.mean(axis=0), leakage - leakage.mean(axis=0))
+    estimates -= left * leakage
+    ls = estimates.mean(axis=0)
+    degrees = (count - 1) * used - (count + 4) / 2
+    scatter = float(np.sum(np.abs(estimates - ls) ** 2, dtype=np.float64)) / degrees
     more = _slope(times, phases) * grid.fft_size / (2 * math.pi * grid.symbol_samples)
-    level = level * np.exp(-1j * phases)[:, None].astype(np.complex64)
-    ls = level.mean(axis=0)
-    degrees = (len(level) - 1) * len(grid.used) - (len(level) + 2) / 2
-    scatter = float(np.sum(np.abs(level - ls) ** 2, dtype=np.float64)) / degrees
-    middle = float(starts.mean()) + grid.fft_size / 2
+    middle = float(seen.starts.mean()) + grid.fft_size / 2
     turn = np.exp(1j * (phases.mean() - 2 * math.pi * more * middle / grid.fft_size))
     return Opening(
         header=header,
         start=start,
+        end=start + form.samples_of(grid, form.section_rows(grid, header)),
+        dc=dc + left,
         cfo=cfo + more,
         rate=rate,
         ls=(ls * turn).astype(np.complex64),
-        count=len(level),
-        time=centre,
-        noise=max(scatter, 1e-20),
+        count=count,
+        time=float(times.mean()),
+        noise=max(scatter, LEAST_NOISE),
         degrees=degrees,
-        end=start + form.samples_of(grid, form.section_rows(grid, header)),
     )
+
+
+def _drift(grid: Grid, seen: _Seen, times: Doubles, noise: float) -> tuple[float, Doubles]:
+    """Delay that the clocks add each symbol, and the phase (K,) of each known symbol."""
+    smooth, _ = lmmse(grid, seen.estimates, noise, grid.cyclic_prefix)
+    most = 0.5 + MOST_CLOCK_OFFSET * grid.symbol_samples * (times[-1] - times[0])
+    rate = bounded_rate(grid, _slope(times, relative_delay(grid, smooth[0], smooth, most)))
+    level = seen.estimates * np.conj(ramp(grid, rate * (times - times.mean())))
+    reference, _ = lmmse(grid, level[:2].mean(axis=0), noise / 2, grid.cyclic_prefix)
+    return rate, np.unwrap(np.angle(level @ np.conj(reference)).astype(np.float64))
+
+
+def _common_factor(values: Cells, patterns: Cells) -> complex:
+    """Least-squares c in values ≈ c·patterns."""
+    return complex(np.vdot(patterns, values) / max(float(np.vdot(patterns, patterns).real), 1e-30))
 
 
 def opening_csi(grid: Grid, opening: Opening, *, clipped: bool, truncated: bool) -> Csi:
@@ -200,6 +226,7 @@ def _slope(times: Doubles, values: Doubles) -> float:
     return float(spread @ values / (spread @ spread))
 
 
-def _bounded(grid: Grid, rate: float) -> float:
+def bounded_rate(grid: Grid, rate: float) -> float:
+    """Delay a symbol within what clocks can differ by."""
     most = MOST_CLOCK_OFFSET * grid.symbol_samples
     return min(max(rate, -most), most)

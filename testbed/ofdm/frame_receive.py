@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.ofdm import frame_kernels
 from testbed.ofdm import frame_format as form
+from testbed.ofdm import frame_kernels
 from testbed.ofdm.estimate import lmmse, ramp
 from testbed.ofdm.frame_opening import Opening
 from testbed.ofdm.frame_section import Section
@@ -48,12 +48,12 @@ def track(grid: Grid, opening: Opening, section: Section) -> Track:
     times, nodes = _channel_nodes(grid, opening, section)
     rows = np.arange(len(section.slip))
     span = np.clip(np.searchsorted(times, rows) - 1, 0, len(times) - 2)
-    place = np.clip((rows - times[span]) / (times[span + 1] - times[span]), 0.0, 1.0)
+    place = np.asarray(np.clip((rows - times[span]) / (times[span + 1] - times[span]), 0.0, 1.0), np.float64)
     delay = section.rate * (rows - opening.time) - section.slip
-    half = Track(times, nodes, span, place, delay, np.ones(len(rows), np.complex64), section.rate)
-    phasors, energy = _phasors(grid, section, half)
+    steady = Track(times, nodes, span, place, delay, np.ones(len(rows), np.complex64), section.rate)
+    phasors, energy = _phasors(grid, section, steady)
     turns = _common_phase(opening, phasors, energy, float(np.mean(np.abs(nodes[0]) ** 2)) * len(grid.used))
-    return Track(times, nodes, span, place, delay, turns, section.rate)
+    return replace(steady, turns=turns)
 
 
 def _channel_nodes(grid: Grid, opening: Opening, section: Section) -> tuple[Doubles, Cells]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from testbed.ofdm import frame_format as form
 from testbed.ofdm import frame_kernels, symbols
 from testbed.ofdm.estimate import lmmse, ramp, relative_delay
-from testbed.ofdm.frame_opening import MOST_CLOCK_OFFSET, Opening, row_starts
+from testbed.ofdm.frame_opening import MOST_CLOCK_OFFSET, Opening, bounded_rate, row_starts
 from testbed.ofdm.grid import Grid, Indices
-from testbed.ofdm.preamble import training
+from testbed.ofdm.preamble import retraining
 
 Cells = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
@@ -43,17 +43,17 @@ class Section:
 
 
 def read_section(
-    grid: Grid, samples: Cells, dc: complex, opening: Opening, known: Indices, wanted: Indices, columns: Indices
+    grid: Grid, samples: Cells, opening: Opening, known: Indices, wanted: Indices, columns: Indices
 ) -> Section:
     """Rows after the header, as far as the capture goes.
 
     Args:
         grid: of the frame.
         samples: the whole capture.
-        dc: its mean.
         opening: the frame's opening.
         known: (B,) rows of training symbols, the last row of the frame among them.
-        wanted: (n,) rows whose cells are wanted; columns: (s,) FFT bins of these cells.
+        wanted: (n,) rows whose cells are wanted.
+        columns: (s,) FFT bins of these cells.
     """
     clock = _Clock(grid, opening)
     parts: list[tuple[Cells, Cells, Cells]] = []
@@ -64,8 +64,8 @@ def read_section(
         rows = np.arange(first, last)
         slip = clock.slip(rows, known)
         starts = row_starts(grid, opening.start, rows) + slip
-        whole = int(np.searchsorted(starts + grid.fft_size, len(samples), side="right"))
-        spectra = symbols.demodulate(grid, samples, starts[:whole], opening.cfo, dc)
+        whole = int(np.count_nonzero(starts + grid.fft_size <= len(samples)))
+        spectra = symbols.demodulate(grid, samples, starts[:whole], opening.cfo, opening.dc)
         parts.append(_keep(grid, spectra, first, known, wanted, columns))
         slips.append(slip[:whole])
         trained = known[(known >= first) & (known < first + whole)]
@@ -73,7 +73,7 @@ def read_section(
         if whole < len(rows):
             break
         first = last
-    pilots, cells, estimates = (np.concatenate(list(kind)) for kind in zip(*parts, strict=True))
+    pilots, cells, estimates = (np.concatenate(kind) for kind in zip(*parts, strict=True))
     return Section(pilots, cells, known[: len(estimates)], estimates, np.concatenate(slips), clock.rate)
 
 
@@ -94,7 +94,7 @@ def _keep(
     trained = known[(known >= first) & (known < first + len(spectra))]
     asked = wanted[(wanted >= first) & (wanted < first + len(spectra))]
     pilots = _pick(spectra, rows - first, grid.used[grid.pilots])
-    estimates = _pick(spectra, trained - first, grid.used) * np.conj(training(grid))
+    estimates = _pick(spectra, trained - first, grid.used) * np.conj(retraining(grid))
     estimates *= form.training_signs(grid, trained)[:, None]
     return pilots, _pick(spectra, asked - first, columns), estimates
 
@@ -122,7 +122,7 @@ class _Clock:
     def slip(self, rows: Indices, known: Indices) -> Indices:
         """(rows,) whole samples by which to move windows, constant between training symbols."""
         end = known[np.searchsorted(known, rows)]
-        return np.rint(self.rate * (end - self._times[0])).astype(np.int64)
+        return np.asarray(np.rint(self.rate * (end - self._times[0])), np.int64)
 
     def hear(self, rows: Indices, estimates: Cells, slip: Indices) -> None:
         """Take in training symbols in `rows`, seen through windows moved by slip."""
@@ -143,6 +143,4 @@ class _Clock:
     def _fit(self) -> float:
         times, delays, weights = np.array(self._times), np.array(self._delays), np.array(self._weights)
         times, delays = times - np.average(times, weights=weights), delays - np.average(delays, weights=weights)
-        rate = float((weights * times) @ delays / ((weights * times) @ times))
-        most = MOST_CLOCK_OFFSET * self._grid.symbol_samples
-        return min(max(rate, -most), most)
+        return bounded_rate(self._grid, float((weights * times) @ delays / ((weights * times) @ times)))

@@ -16,7 +16,7 @@ from testbed.ofdm.frame_format import Header, Link
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.mcs import find_mcs
 from testbed.ofdm.modulation import map_bits
-from testbed.ofdm.preamble import preamble, training
+from testbed.ofdm.preamble import preamble, retraining
 
 Samples = NDArray[np.complex64]
 Payload = NDArray[np.uint8]
@@ -34,7 +34,8 @@ def modulate(grid: Grid, header: Header, links: Sequence[Link], payloads: Sequen
     rows = form.data_rows(complete.payload_symbols, grid.training_period)
     for link, payload in zip(links, payloads, strict=True):
         filled = link_cells(link, payload)
-        cells[np.ix_(rows[: len(filled)], grid.data[link.subcarriers])] = filled
+        own, positions = rows[: len(filled)], grid.data[link.subcarriers]
+        cells[np.ix_(own, positions)] = filled * form.data_signs(grid, own, positions)
     return assemble(grid, complete, cells)
 
 
@@ -58,12 +59,19 @@ def assemble(grid: Grid, header: Header, section: NDArray[np.complex64]) -> Samp
     """Preamble, header and the rows section (T, U) as samples."""
     coded = encode_header(form.pack(header), form.header_bits(grid))
     body = symbols.modulate(grid, np.vstack([form.header_cells(grid, coded), section]))
-    return np.concatenate([preamble(grid), body])
+    return _within_full_scale(np.concatenate([preamble(grid), body]))
+
+
+def _within_full_scale(samples: Samples) -> Samples:
+    """Clips, in place, the one sample in millions that a converter would clip."""
+    axes = samples.view(np.float32)
+    np.clip(axes, -1.0, 1.0, out=axes)
+    return samples
 
 
 def training_cells(grid: Grid, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
     """(rows, U) cells of training symbols."""
-    return np.asarray(form.training_signs(grid, rows)[:, None] * training(grid))
+    return np.asarray(form.training_signs(grid, rows)[:, None] * retraining(grid))
 
 
 def _empty_section(grid: Grid, header: Header) -> NDArray[np.complex64]:

@@ -57,8 +57,14 @@ def preamble_samples(grid: Grid) -> int:
 
 @lru_cache(maxsize=32)
 def training(grid: Grid) -> Samples:
-    """(U,) complex64 known symbol of unit magnitude on every used subcarrier: long part, sounding, retraining."""
+    """(U,) complex64 long symbol, of unit magnitude on every used subcarrier."""
     return _locked(_low_crest(grid.used, grid.fft_size, grid.fingerprint).astype(np.complex64))
+
+
+@lru_cache(maxsize=32)
+def retraining(grid: Grid) -> Samples:
+    """(U,) complex64 known symbol of sounding and training rows: another one, so that no row looks like a preamble."""
+    return _locked(_low_crest(grid.used, grid.fft_size, grid.fingerprint ^ 3).astype(np.complex64))
 
 
 @lru_cache(maxsize=32)
@@ -99,13 +105,13 @@ def _low_crest(bins: NDArray[np.int64], fft_size: int, seed: int) -> NDArray[np.
         limit = CLIP_LEVEL * np.sqrt(np.mean(magnitude**2))
         clipped = scipy.fft.fft(signal * np.minimum(1.0, limit / np.maximum(magnitude, 1e-30)))[where]
         values = clipped / np.abs(clipped)
-    return values
+    return np.asarray(values)
 
 
 def _synthesise(grid: Grid, bins: NDArray[np.int64], values: NDArray[np.complexfloating]) -> Samples:
     spectrum = np.zeros(grid.fft_size, complex)
     spectrum[bins] = values
-    return (scipy.fft.ifft(spectrum) * grid.fft_size).astype(np.complex64)
+    return np.asarray(scipy.fft.ifft(spectrum) * grid.fft_size, np.complex64)
 
 
 def _locked(samples: Samples) -> Samples:

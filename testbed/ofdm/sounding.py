@@ -102,7 +102,7 @@ def receive_sounding(grid: Grid, samples: Samples, *, begin: int = 0, number: in
 def _measure(grid: Grid, samples: Samples, looked: Survey, opening: Opening) -> Sounded | None:
     known = np.arange(opening.header.payload_symbols)
     nothing: Indices = np.zeros(0, np.int64)
-    section = read_section(grid, samples, looked.mean, opening, known, nothing, nothing)
+    section = read_section(grid, samples, opening, known, nothing, nothing)
     if not len(section.known):
         return None
     estimates, turn = _align(grid, opening, section)
@@ -131,10 +131,15 @@ def _measure(grid: Grid, samples: Samples, looked: Survey, opening: Opening) -> 
 
 
 def _align(grid: Grid, opening: Opening, section: Section) -> tuple[NDArray[np.complex64], float]:
-    """Estimates (R, U) without clock drift and without their own phases, and the mean turn in radian a symbol."""
-    delay = section.rate * (section.known - opening.time) - section.slip[section.known]
+    """Estimates (R, U) as at their mean time, without their own phases, and the mean turn in radian a symbol.
+
+    Referred to their mean time, they suffer least from the error of the clock rate.
+    """
+    centre = float(section.known.mean())
+    delay = section.rate * (section.known - centre) - section.slip[section.known]
     level = section.estimates * np.conj(ramp(grid, delay))
     reference, _ = lmmse(grid, opening.ls, opening.noise / opening.count, grid.cyclic_prefix)
+    reference = reference * ramp(grid, section.rate * (centre - opening.time))
     phases = np.unwrap(np.angle(np.concatenate([[1.0], level @ np.conj(reference)])))
     times = np.concatenate([[opening.time], section.known.astype(float)]) - opening.time
     turn = float(times @ phases / (times @ times))

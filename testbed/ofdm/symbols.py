@@ -23,9 +23,11 @@ Cells = NDArray[np.complex64]
 
 
 def modulate(grid: Grid, cells: Cells) -> Samples:
-    """Samples (T·(N+CP),) of T symbols whose cells are (T, U) complex64 on `grid.used`; FrameError on another shape."""
+    """Samples (T·(N+CP),) of T symbols with cells (T, U) complex64 on `grid.used`; FrameError on another shape."""
     if cells.ndim != 2 or cells.shape[1] != len(grid.used):
-        raise FrameError(f"cells has shape {cells.shape}; a row needs one cell for each of {len(grid.used)} subcarriers")
+        raise FrameError(
+            f"cells has shape {cells.shape}; a row needs one cell for each of {len(grid.used)} subcarriers"
+        )
     spectrum = np.zeros((len(cells), grid.fft_size), np.complex64)
     _scatter(np.ascontiguousarray(cells, np.complex64), grid.used, np.float32(grid.amplitude), spectrum)
     body = scipy.fft.ifft(spectrum, axis=1, norm="forward", overwrite_x=True)
@@ -44,12 +46,25 @@ def demodulate(grid: Grid, samples: Samples, starts: Indices, cfo: float = 0.0, 
         cfo: carrier offset to remove, in subcarriers; its phase is 0 at sample 0 of `samples`.
         dc: mean to subtract from the samples first.
     """
+    windows = np.empty((len(starts), grid.fft_size), np.complex64)
+    _cut(samples, starts, np.complex64(dc), _turn(grid, cfo), _phase(grid, cfo, starts), windows)
+    return np.asarray(scipy.fft.fft(windows, axis=1, overwrite_x=True))
+
+
+def dc_leakage(grid: Grid, starts: Indices, cfo: float) -> Cells:
+    """(T, N) complex64 what `demodulate` makes of a DC offset of 1: a tone at −cfo subcarriers."""
+    return np.asarray(np.outer(_phase(grid, cfo, starts), scipy.fft.fft(_turn(grid, cfo))))
+
+
+def _turn(grid: Grid, cfo: float) -> Samples:
+    """(N,) rotation that removes the offset within a window, over N."""
     n = grid.fft_size
-    turn = np.exp(-2j * np.pi * cfo / n * np.arange(n)) / n
-    phase = np.exp(-2j * np.pi * ((cfo * starts / n) % 1.0))
-    windows = np.empty((len(starts), n), np.complex64)
-    _cut(samples, starts, np.complex64(dc), turn.astype(np.complex64), phase.astype(np.complex64), windows)
-    return scipy.fft.fft(windows, axis=1, overwrite_x=True)
+    return np.asarray(np.exp(-2j * np.pi * cfo / n * np.arange(n)) / n, np.complex64)
+
+
+def _phase(grid: Grid, cfo: float, starts: Indices) -> Samples:
+    """(T,) rotation that removes the offset up to each window."""
+    return np.asarray(np.exp(-2j * np.pi * ((cfo * starts / grid.fft_size) % 1.0)), np.complex64)
 
 
 @njit(cache=True, nogil=True)
@@ -70,9 +85,7 @@ def _add_prefix(body: Cells, prefix: int, samples: Cells) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _cut(
-    samples: Samples, starts: Indices, dc: np.complex64, turn: Samples, phase: Samples, windows: Cells
-) -> None:
+def _cut(samples: Samples, starts: Indices, dc: np.complex64, turn: Samples, phase: Samples, windows: Cells) -> None:
     for t in range(starts.shape[0]):
         begin, rotation = starts[t], phase[t]
         for i in range(turn.shape[0]):

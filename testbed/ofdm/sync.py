@@ -14,7 +14,6 @@ Two stages, each immune to what fools the other:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -44,7 +43,7 @@ MISMATCH: Final = 1e-3
 # Weaker repetition than this (−8 dB SNR) cannot be decoded anyway, and long windows would see coloured noise.
 LEAST_THRESHOLD: Final = 0.02
 LONGEST_HOP: Final = 32
-CHUNK: Final = 1 << 17
+TIER_DB: Final = 10.0
 FULL_SCALE: Final = 0.999
 FIRST_PATH: Final = 0.05
 
@@ -65,11 +64,13 @@ class Detection:
         index: sample at which the best window begins, about the start of a frame.
         cfo: carrier offset in subcarriers, known modulo 4, in −2…2.
         metric: squared correlation coefficient, 0…1.
+        power: squared covariance, in which strong preambles stand out.
     """
 
     index: int
     cfo: float
     metric: float
+    power: float
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,11 @@ class Acquisition:
         start: sample of the capture at which the frame begins, on its first path; may be slightly negative.
         cfo: carrier offset in subcarriers, within ±10.5; positive when the transmitter is higher.
         score: correlation with the long part over its threshold, above 1.
-        resume: where to go on searching when this proves no frame.
     """
 
     start: int
     cfo: float
     score: float
-    resume: int
 
 
 def survey(samples: Samples) -> Survey:
@@ -118,37 +117,37 @@ def detection_threshold(grid: Grid, false_alarm: float = FALSE_ALARM) -> float:
     return max(-math.expm1(math.log(false_alarm) / (window_samples(grid) - 1)), LEAST_THRESHOLD)
 
 
-def detect(grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM) -> Detection | None:
-    """First place at or after `begin` in samples (n,) that repeats like the short part; None when there is none."""
-    threshold = detection_threshold(grid, false_alarm)
+def detect(grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM) -> list[Detection]:
+    """Every place at or after `begin` in samples (n,) that repeats like the short part, in order of time."""
     lag, width, hop = short_period(grid), window_samples(grid), _hop(grid)
+    correlation = _correlate(samples[begin:], lag, width, hop)
     reach = short_samples(grid) // hop
-    overlap = width + lag + 2 * reach * hop
-    for start in range(begin, len(samples) - width - lag + 1, CHUNK):
-        correlation = _correlate(samples[start : start + CHUNK + overlap], lag, width, hop)
-        peak = sync_kernels.first_peak(correlation, threshold, reach)
-        if 0 <= peak * hop < CHUNK + reach * hop:
-            re, im, metric = correlation[peak]
-            cfo = math.atan2(im, re) / (2 * math.pi) * SHORT_SPACING
-            return Detection(start + int(peak) * hop, cfo, float(metric))
-    return None
+    found = np.empty(2 * len(correlation) // reach + 2, np.int64)
+    count = sync_kernels.peaks(correlation, detection_threshold(grid, false_alarm), reach, found)
+    return [_detection(begin + int(w) * hop, *correlation[w]) for w in found[:count]]
 
 
-def detections(
-    grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM
-) -> Iterator[Detection]:
-    """Every place that repeats like the short part, in order."""
-    while (found := detect(grid, samples, begin, false_alarm=false_alarm)) is not None:
-        yield found
-        begin = found.index + short_samples(grid) // 2
+def _detection(index: int, re: float, im: float, metric: float) -> Detection:
+    cfo = math.atan2(im, re) / (2 * math.pi) * SHORT_SPACING
+    return Detection(index, cfo, float(metric), re * re + im * im)
 
 
-def acquire(
-    grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM
-) -> Acquisition | None:
-    """First preamble at or after `begin` in samples (n,) complex64; None when the capture holds no whole one."""
-    for found in detections(grid, samples, begin, false_alarm=false_alarm):
-        acquired = _confirm(grid, samples, found)
+def strong_first(found: list[Detection]) -> list[Detection]:
+    """Detections within 10 dB of the strongest in order of time, then those within 20 dB, and so on.
+
+    The short part has the power of a full symbol, so what a sparsely filled payload mimics comes later.
+    """
+    most = max((one.power for one in found), default=1.0)
+    return sorted(found, key=lambda one: (int(5.0 * math.log10(most / one.power) / TIER_DB), one.index))
+
+
+def acquire(grid: Grid, samples: Samples, begin: int = 0, *, false_alarm: float = FALSE_ALARM) -> Acquisition | None:
+    """First preamble at or after `begin` in samples (n,) complex64, strong ones before weak ones.
+
+    None when the capture holds no whole one.
+    """
+    for found in strong_first(detect(grid, samples, begin, false_alarm=false_alarm)):
+        acquired = confirm(grid, samples, found)
         if acquired is not None:
             return acquired
     return None
@@ -171,7 +170,7 @@ def _correlate(samples: Samples, lag: int, width: int, hop: int) -> NDArray[np.f
     return correlation
 
 
-def _confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | None:
+def confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | None:
     """Match the long part around `found`; None when it is not there, or reaches past the end of the capture."""
     n, reach, prefix = grid.fft_size, window_samples(grid) // 2, grid.cyclic_prefix
     nominal = found.index + short_samples(grid) + guard_samples(grid)
@@ -180,11 +179,13 @@ def _confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | No
     delays = len(segment) - 2 * n - prefix
     if delays <= 0:
         return None
-    offsets, matched = _match(grid, segment - np.mean(segment), found.cfo)
+    segment = segment - np.mean(segment)
+    offsets, matched = _match(grid, segment, found.cfo)
     product = np.conj(matched[:, : delays + prefix]) * matched[:, n : delays + prefix + n]
     collected = np.abs(_moving_sum(product, prefix))
     which, delay = np.unravel_index(int(np.argmax(collected)), collected.shape)
-    energy = float(np.vdot(segment, segment).real) / len(segment)
+    pair = segment[delay : delay + prefix + 2 * n]
+    energy = float(np.vdot(pair, pair).real) / len(pair)
     score = collected[which, delay] / (n * energy * math.sqrt(prefix * math.log(collected.size / MISMATCH)))
     if not score > 1.0:
         return None
@@ -194,7 +195,7 @@ def _confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | No
     start = path - short_samples(grid) - guard_samples(grid)
     if start + preamble_samples(grid) > len(samples):
         return None
-    return Acquisition(start, cfo, float(score), found.index + short_samples(grid) // 2)
+    return Acquisition(start, cfo, float(score))
 
 
 def _match(grid: Grid, segment: Samples, coarse: float) -> tuple[NDArray[np.float64], Samples]:

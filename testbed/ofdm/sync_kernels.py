@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 # NaN must survive these loops, so no assumption beyond reordering of sums is allowed.
 REORDER: Final = {"reassoc", "contract"}
@@ -64,32 +65,49 @@ def window_metric(sums: Floats, lag: int, width: int, samples: int, correlation:
 
 
 @njit(cache=True, nogil=True)
-def first_peak(correlation: Doubles, threshold: float, reach: int) -> int:
-    """Window of the largest covariance among those above `threshold`, with none larger in the next `reach`.
+def peaks(correlation: Doubles, threshold: float, reach: int, found: Indices) -> int:
+    """Windows into found (F,): above `threshold`, and no larger covariance in the next `reach`. How many there are.
 
-    −1 when no window is above.
+    The search goes on half of `reach` after each.
     """
-    best, best_power = -1, 0.0
-    for w in range(correlation.shape[0]):
-        if best >= 0 and w > best + reach:
-            return best
+    count, best, best_power, w = 0, -1, 0.0, 0
+    while count < found.shape[0]:
+        if best >= 0 and (w > best + reach or w == correlation.shape[0]):
+            found[count] = best
+            count += 1
+            w, best, best_power = best + max(reach // 2, 1), -1, 0.0
+        if w >= correlation.shape[0]:
+            break
         power = correlation[w, 0] ** 2 + correlation[w, 1] ** 2
         if correlation[w, 2] > threshold and power > best_power:
             best, best_power = w, power
-    return best
+        w += 1
+    return count
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def survey(iq: Floats, limit: np.float32, parts: Doubles) -> int:
-    """Mean of I and Q into parts (2,), NaN or infinite if any sample is; how many samples reach `limit` on an axis."""
+def survey(iq: Floats, limit: np.float32, mean: Doubles) -> int:
+    """Mean of I and Q into mean (2,), NaN or infinite if any sample is; how many samples reach `limit` on an axis."""
     total_i, total_q, clipped = 0.0, 0.0, 0
-    for start in range(0, iq.shape[0], 4096):
-        sum_i, sum_q = np.float32(0), np.float32(0)
-        for n in range(start, min(start + 4096, iq.shape[0]), 2):
+    for start in range(0, iq.shape[0], 2048):
+        end = min(start + 2048, iq.shape[0])
+        sum_i, sum_q, most = np.float32(0), np.float32(0), np.float32(0)
+        for n in range(start, end, 2):
             sum_i += iq[n]
             sum_q += iq[n + 1]
-            clipped += (abs(iq[n]) >= limit) | (abs(iq[n + 1]) >= limit)
-        total_i += sum_i
-        total_q += sum_q
-    parts[0], parts[1] = 2 * total_i / iq.shape[0], 2 * total_q / iq.shape[0]
+            most = max(most, abs(iq[n]), abs(iq[n + 1]))
+        if most >= limit:
+            clipped += _count(iq[start:end], limit)
+        total_i += float(sum_i)
+        total_q += float(sum_q)
+    mean[0], mean[1] = 2 * total_i / iq.shape[0], 2 * total_q / iq.shape[0]
     return clipped
+
+
+@njit(cache=True, nogil=True)
+def _count(iq: Floats, limit: np.float32) -> int:
+    """Samples of iq (2n,) that reach `limit` on an axis."""
+    count = 0
+    for n in range(0, iq.shape[0], 2):
+        count += abs(iq[n]) >= limit or abs(iq[n + 1]) >= limit
+    return count
