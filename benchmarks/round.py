@@ -33,13 +33,13 @@ CASES: dict[str, dict[str, object]] = {
     "N=64": {"nodes.tokens": 64},
     "M=48 (small grid)": {"grid.preset": "small"},
     "M=760 (fine grid)": {"grid.preset": "fine"},
-    "one subcarrier a link": {"schedule.fill_energy_factor": None, "nodes.tokens": 4},
+    "one subcarrier a link": {"schedule.fill_energy_factor": 1.0, "nodes.tokens": 4},
 }
 
 
 def measure(overrides: dict[str, object], passes: int) -> list[RoundRecord]:
     """All rounds of a campaign but the first."""
-    campaign = load_campaign(None, {"passes": passes, "nodes.compute_energy_j": 1e-7} | overrides)
+    campaign = load_campaign(None, {"passes": passes, "nodes.compute_energy_j": 1e-10} | overrides)
     model, records = check(campaign), []
     with local_fleet(campaign, model) as fleet:
         conduct(

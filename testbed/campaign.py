@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed.errors import CampaignError, GridError
@@ -45,7 +46,7 @@ class NodesTable(Table):
     tokens: int = Field(16, ge=1, le=4096, description="tokens a node")
     context: int = Field(48, ge=0, le=4096, description="bytes before the tokens, read by the own expert")
     compute_energy_j: list[NonNegative] | NonNegative = Field(
-        default_factory=lambda: [0.05e-6, 0.10e-6, 0.15e-6, 0.20e-6],
+        default_factory=lambda: [0.1e-9, 0.2e-9, 0.3e-9, 0.4e-9],
         description="energy of one token at each node; one number serves all",
     )
 
@@ -94,8 +95,8 @@ class ScheduleTable(Table):
     max_experts: int = Field(2, ge=1, description="D: most experts a token may use")
     hops: Literal[1, 2] = Field(2, description="price the way back too (2), or the way out alone (1)")
     rate: Literal["mcs", "shannon"] = Field("mcs", description="rate of a subcarrier for the scheduler")
-    fill_energy_factor: Annotated[float, Field(ge=1)] | None = Field(
-        1.5, description="idle subcarriers shorten frames while energy stays below this factor; unset = off"
+    fill_energy_factor: float = Field(
+        1.5, ge=1, le=100, description="idle subcarriers shorten frames within this factor in energy; 1 = one a link"
     )
 
 
@@ -157,13 +158,13 @@ class Campaign(Table):
             raise CampaignError(f"grid: {error}") from error
 
     def text(self) -> str:
-        """The resolved campaign, defaults included, as JSON that `from_text` reads back."""
-        return self.model_dump_json(indent=2)
+        """The resolved campaign, defaults included, as TOML that `from_text` reads back and `testbed run` runs."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_text(cls, text: str) -> Campaign:
         """Reads what `text` wrote."""
-        return cls.model_validate_json(text)
+        return cls.model_validate(tomllib.loads(text))
 
 
 def load_campaign(path: Path | None, overrides: dict[str, object] | None = None) -> Campaign:

@@ -116,7 +116,7 @@ def config_check(campaign: CampaignFile = None) -> None:
 
 @config.command("show")
 def config_show(campaign: CampaignFile = None) -> None:
-    """Print a campaign with all defaults filled in, as JSON."""
+    """Print a campaign with all defaults filled in, as TOML."""
     with errors_as_sentences():
         from testbed.campaign import load_campaign
 
@@ -208,7 +208,7 @@ def _progress(record: RoundRecord, rounds: int, lines: TextIO) -> None:
         f"round {done:>{len(str(rounds))}}/{rounds}  layer {record.layer}  "
         f"{int(record.selected.sum()) / max(1, record.source.size):.2f} experts/token  "
         f"{blocks:4d} blocks, {failed} failed  {int(record.lost.sum())} lost  "
-        f"{record.spent.total_j() * 1e6:9.2f} µJ spent, {record.predicted.total_j() * 1e6:.2f} predicted  "
+        f"{joule(record.spent.total_j())} spent, {joule(record.predicted.total_j())} predicted  "
         f"{sum(record.seconds.values()):.2f} s",
         file=lines,
         flush=True,
@@ -227,13 +227,20 @@ def _closing_table(summary: Summary) -> None:
     Console().print(table)
 
 
+def joule(value_j: float) -> str:
+    """Energy for people."""
+    from testbed.units import engineering
+
+    return engineering(value_j, "J")
+
+
 def _rows(s: Summary) -> list[tuple[str, str]]:
     return [
         ("rounds", f"{s.rounds}"),
         ("tokens through layers", f"{s.tokens} ({s.tokens_relaxed} relaxed, {s.tokens_lost} lost)"),
         ("block error rate", f"{s.block_error_rate:.4f} ({s.retransmissions} retransmissions)"),
-        ("energy predicted", f"{s.energy_predicted_j * 1e6:.2f} µJ (lower bound {s.bound_j * 1e6:.2f} µJ)"),
-        ("energy spent", f"{s.energy_spent_j * 1e6:.2f} µJ, overhead of frames included"),
+        ("energy predicted", f"{joule(s.energy_predicted_j)} (lower bound {joule(s.bound_j)})"),
+        ("energy spent", f"{joule(s.energy_spent_j)}, overhead of frames included"),
         ("accuracy", f"{s.accuracy:.3f} (the same model in one place: {s.accuracy_central:.3f})"),
         ("time", f"{s.seconds:.1f} s"),
     ]

@@ -39,7 +39,7 @@ class RoundSettings:
         compute_energy_j: (K,) of one token at each node.
         attempts: transmissions of a block before it is given up.
         margin_db: SNR kept in hand by link adaptation.
-        fill_energy_factor: bound on what handing out idle subcarriers may cost; None = one subcarrier a link.
+        fill_energy_factor: bound on what handing out idle subcarriers may cost; 1 = one subcarrier a link.
         seed: for schedulers that draw at random.
     """
 
@@ -55,7 +55,7 @@ class RoundSettings:
     compute_energy_j: NDArray[np.float64]
     attempts: int
     margin_db: float
-    fill_energy_factor: float | None
+    fill_energy_factor: float
     seed: int
 
     def qos(self, layer: int) -> float:
@@ -144,7 +144,7 @@ def decide(settings: RoundSettings, problem: Problem, measured: Measured, previo
     options = {"z": settings.z} if settings.scheduler == "homogeneous" else {}
     decision = schedule(problem, settings.scheduler, previous=before, seed=settings.seed, **options)
     two_way, both = with_way_back(problem, decision)
-    fill = fill_idle(two_way, both, settings.fill_energy_factor or 1.0)
+    fill = fill_idle(two_way, both, settings.fill_energy_factor)
     assert fill.back is not None
     snr = measured.snr[:, :, settings.grid.data]
     return Plan(

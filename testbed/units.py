@@ -24,3 +24,11 @@ def from_db(decibel: ArrayLike) -> Floats:
 def dbm_to_w(dbm: ArrayLike) -> Floats:
     """Power in dBm → watt."""
     return np.asarray(1e-3 * from_db(dbm))
+
+
+def engineering(value: float, unit: str) -> str:
+    """Three digits and the SI prefix that fits: 5.38e-8 J → "53.8 nJ"."""
+    for exponent, prefix in ((0, ""), (-3, "m"), (-6, "µ"), (-9, "n"), (-12, "p")):
+        if abs(value) >= 10.0**exponent:
+            return f"{value / 10.0**exponent:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"

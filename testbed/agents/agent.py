@@ -31,7 +31,7 @@ JOIN_S = 30.0
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What an agent is told when it is taken in: the campaign as JSON, and where the simulated air is."""
+    """What an agent is told when it is taken in: the campaign as TOML, and where the simulated air is."""
 
     campaign: str
     air: str | None

@@ -71,7 +71,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"nodes.count": 9, "nodes.compute_energy_j": 1e-7}, "exceeds the 4 experts"),
+        ({"nodes.count": 9, "nodes.compute_energy_j": 1e-10}, "exceeds the 4 experts"),
         ({"nodes.context": 4000}, "positions of model"),
         ({"schedule.scheduler": "magic"}, "is unknown; choose one of: jesa"),
         ({"schedule.scheduler": "lb"}, "cannot be run on the air"),
