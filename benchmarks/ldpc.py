@@ -108,9 +108,8 @@ def error_rates(words: int, seed: int) -> dict[str, dict[str, float]]:
             tried += 1000
         bound = normal_approximation(1944, 0.5, ebn0_db)
         out[str(ebn0_db)] = {"bler": lost / tried, "iterations": iterations / tried, "random_best_code": bound}
-        print(
-            f"{ebn0_db:5.2f} dB   BLER {lost / tried:.1e}   best code {bound:.1e}   {iterations / tried:5.1f} iterations"
-        )
+        row = f"{ebn0_db:5.2f} dB   BLER {lost / tried:.1e}   best code {bound:.1e}"
+        print(f"{row}   {iterations / tried:5.1f} iterations")
     return out
 
 
