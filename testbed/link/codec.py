@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, overload
 
@@ -40,6 +41,7 @@ DTYPES = {
         "complex128",
     )
 }
+_NAMES = {d: name for name, dtype in DTYPES.items() for d in (dtype, dtype.newbyteorder("big"))}
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError, OverflowError)
 
 
@@ -115,51 +117,55 @@ def _shelve(frames: list[bytes | memoryview]) -> Callable[[object], object]:
             return item.item()
         if not isinstance(item, np.ndarray):
             raise TypeError(f"no message type for {type(item).__name__}")
-        if item.dtype.name not in DTYPES or item.ndim > DIMENSIONS:
+        name = _NAMES.get(item.dtype)
+        if name is None or item.ndim > DIMENSIONS:
             raise ValueError(f"no arrays of {item.dtype} with {item.ndim} dimensions")
-        frames.append(_raw(item))
-        return _Place(len(frames) - 1, item.dtype.name, item.shape)
+        frames.append(_raw(item, DTYPES[name]))
+        return _Place(len(frames) - 1, name, item.shape)
 
     return hook
 
 
-def _raw(array: NDArray[Any]) -> bytes | memoryview:
+def _raw(array: NDArray[Any], dtype: np.dtype[Any]) -> bytes | memoryview:
     if array.size == 0:
         return b""
-    little = np.ascontiguousarray(array, dtype=DTYPES[array.dtype.name])
-    return little.reshape(-1).view(np.uint8).data
+    return np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
 
 
 def _fetch(frames: Sequence[Frame], used: set[int]) -> Callable[[Any, Any], object]:
     """Decoder hook that turns a place in the header into the array of that frame, each frame once."""
 
     def hook(wanted: Any, item: Any) -> object:  # noqa: ANN401 - a type, and whatever was sent
-        if (get_origin(wanted) or wanted) is not np.ndarray:
-            raise TypeError(f"{wanted} is not a message type")
         place = msgspec.convert(item, _Place)
+        dtype = _dtype(place.dtype, wanted)
         if place.frame in used or not 0 < place.frame < len(frames):
             raise ValueError(f"array frame {place.frame} is missing or used twice")
         used.add(place.frame)
-        return _array(frames[place.frame], place, _kind_of(wanted))
+        return _array(frames[place.frame], place.shape, dtype)
 
     return hook
 
 
-def _kind_of(wanted: Any) -> type[np.generic]:  # noqa: ANN401 - a type
-    """The kind of numbers that an annotation like NDArray[np.float32] or NDArray[np.floating] asks for."""
-    inner = get_args(get_args(wanted)[1]) if get_origin(wanted) is np.ndarray else ()
-    return inner[0] if inner and isinstance(inner[0], type) and issubclass(inner[0], np.generic) else np.generic
+@lru_cache(maxsize=256)
+def _dtype(name: str, wanted: Any) -> np.dtype[Any]:  # noqa: ANN401 - a type
+    """The dtype of that name, if an annotation like NDArray[np.float32] or NDArray[np.floating] allows it."""
+    if (get_origin(wanted) or wanted) is not np.ndarray:
+        raise TypeError(f"{wanted} is not a message type")
+    inner = get_args(get_args(wanted)[1]) if get_origin(wanted) else ()
+    kind = inner[0] if inner and isinstance(inner[0], type) and issubclass(inner[0], np.generic) else np.generic
+    if name not in DTYPES or not np.issubdtype(DTYPES[name], kind):
+        raise ValueError(f"array of {name[:20]!r}, expected {kind.__name__}")
+    return DTYPES[name]
 
 
-def _array(frame: Frame, place: _Place, wanted: type[np.generic]) -> NDArray[Any]:
-    dtype = DTYPES.get(place.dtype)
-    if dtype is None or not np.issubdtype(dtype, wanted):
-        raise ValueError(f"array of {place.dtype[:20]!r}, expected {wanted.__name__}")
-    if len(place.shape) > DIMENSIONS or any(n < 0 for n in place.shape):
-        raise ValueError(f"array shape {place.shape[:8]} is impossible")
-    if math.prod(place.shape) * dtype.itemsize != len(frame):
-        raise ValueError(f"array shape {place.shape} of {place.dtype} does not fit {len(frame)} B")
+def _array(frame: Frame, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if len(shape) > DIMENSIONS or any(n < 0 for n in shape):
+        raise ValueError(f"array shape {shape[:8]} is impossible")
+    if math.prod(shape) * dtype.itemsize != len(frame):
+        raise ValueError(f"array shape {shape} of {dtype} does not fit {len(frame)} B")
     flat: NDArray[Any] = np.frombuffer(frame, dtype) if len(frame) else np.empty(0, dtype)
     if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
         raise ValueError("array of bool with values other than 0 and 1")
-    return np.require(flat.astype(dtype.newbyteorder("="), copy=False), None, ["A", "W"]).reshape(place.shape)
+    if not (flat.flags.aligned and flat.flags.writeable and dtype.isnative):
+        flat = flat.astype(dtype.newbyteorder("="))
+    return flat.reshape(shape)
