@@ -138,9 +138,9 @@ def _allocation_panel(axes: Axes, owner: NDArray[np.int64], mhz: NDArray[np.floa
 def experts(run: Run) -> Figure:
     """Share of each node's tokens that chose each expert, one panel a layer."""
     shares = choices_by_layer(run)
-    across = min(4, len(shares)) or 1
+    across = 1 if len(shares) == 1 else 2
     down = -(-len(shares) // across) or 1
-    figure = _figure(0.7 + 2.35 * across, 0.5 + 2.2 * down)
+    figure = _figure(WIDTH, 0.3 + 2.5 * down)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels[len(shares) :]:
         axes.set_visible(False)
@@ -174,9 +174,7 @@ def energy(run: Run) -> Figure:
     for values, offset, alpha in ((predicted, -0.2, 0.45), (spent, 0.2, 1.0)):
         _stack(axes, x + offset, values * scale, list(PARTS.values()), 0.36, alpha)
     axes.hlines(bound * scale, x - 0.4, x, color=INK, lw=1.6, linestyles=(0, (2, 1)))
-    axes.set_xticks(
-        x, [f"layer {n}\npredicted | spent" for n in layers] if len(x) <= 4 else [str(n) for n in layers]
-    )
+    axes.set_xticks(x, [f"layer {n}\npredicted | spent" for n in layers] if len(x) <= 4 else [str(n) for n in layers])
     axes.set_ylabel(f"energy ({unit}J)")
     _legend(axes, {**PARTS, "lower bound": INK})
     return figure
@@ -222,9 +220,7 @@ def constellation(run: Run) -> Figure:
         axes.text(0.5, 0.5, "no symbols recorded", transform=axes.transAxes, ha="center", color=MUTED)
         return figure
     i, j = record.constellation_link
-    axes.scatter(
-        record.constellation.real, record.constellation.imag, s=5, lw=0, alpha=0.6, color=node_colour(i)
-    )
+    axes.scatter(record.constellation.real, record.constellation.imag, s=5, lw=0, alpha=0.6, color=node_colour(i))
     reach = 1.12 * float(np.quantile(np.abs(record.constellation), 0.995)) or 1.0
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="in phase", ylabel="quadrature")
     axes.set_title(f"link {i} → {j}, layer {record.layer}, MCS {record.forward.mcs[i, j]}")
@@ -243,7 +239,7 @@ def blocks(run: Run) -> Figure:
                       fontsize=8, color=INK)  # fmt: skip
     axes.set_xticks(x, labels)
     axes.set_ylabel("blocks")
-    axes.margins(y=0.12)
+    axes.set_ylim(0, 1.1 * counts.sum(1).max(initial=1))
     _legend(axes, {"first attempt": FIRST, "sent again": AGAIN, "given up": GAVE_UP})
     return figure
 

@@ -121,9 +121,7 @@ class RunFolder:
         return self.path / ".ballast"
 
 
-def create_run(
-    out: Path, name: str, seed: int, campaign_text: str, argv: Sequence[str], now: datetime
-) -> RunFolder:
+def create_run(out: Path, name: str, seed: int, campaign_text: str, argv: Sequence[str], now: datetime) -> RunFolder:
     """A new run folder with manifest and campaign in it, status "running".
 
     Args:

@@ -10,6 +10,7 @@ closes the file and ends.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -125,12 +126,17 @@ def main() -> None:
 
 
 def _last_words(error: Exception) -> None:
-    text = str(getattr(error, "strerror", None) or error).splitlines()
-    reason = f"{type(error).__name__}: {text[0] if text else ''}"
     try:
-        send(STDOUT, Broken(reason), {}, 1.0)
+        send(STDOUT, Broken(plain_reason(error)), {}, 1.0)
     except OSError:
-        sys.stderr.write(reason + "\n")
+        sys.stderr.write(plain_reason(error) + "\n")
+
+
+def plain_reason(error: Exception) -> str:
+    """What the system said, out of an exception's text; HDF5 hides it in a list of its own state."""
+    said = re.search(r"error message = '([^']+)'", str(error))
+    words = said.group(1) if said else getattr(error, "strerror", None) or str(error)
+    return words.splitlines()[0] if words else type(error).__name__
 
 
 if __name__ == "__main__":

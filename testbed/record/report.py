@@ -127,7 +127,7 @@ def pictures(run: Run) -> list[Picture | None]:
         if accuracies(run)
         else None,
         made(figures.energy, "Energy", "Left of each pair what the model predicted, right what was spent."),
-        made(figures.experts, "Experts chosen", "Per cent of a node's tokens that chose each expert.", True),
+        made(figures.experts, "Experts chosen", "Per cent of a node's tokens that chose each expert."),
         made(
             figures.channel,
             "Channels",
@@ -144,9 +144,7 @@ def pictures(run: Run) -> list[Picture | None]:
         ),
         made(figures.blocks, "Blocks", "→ states to experts, ← results back; above each bar its error rate."),
         made(figures.constellation, "Constellation", "Equalised symbols of one link."),
-        made(figures.timings, "Wall time", "Mean of a round, phase by phase.")
-        if seconds_by_phase(run)
-        else None,
+        made(figures.timings, "Wall time", "Mean of a round, phase by phase.") if seconds_by_phase(run) else None,
     ]
 
 
@@ -161,9 +159,7 @@ def _drawer(run: Run) -> Callable[..., Picture]:
 def events(run: Run) -> list[tuple[str, str]]:
     """Where and what, for the run as a whole and each round."""
     return [("run", words) for words in run.manifest.events] + [
-        (f"round {record.number}, layer {record.layer}", words)
-        for record in run.rounds
-        for words in record.events
+        (f"round {record.number}, layer {record.layer}", words) for record in run.rounds for words in record.events
     ]
 
 

@@ -126,9 +126,7 @@ def _create(file: h5py.File, v: Variable, sizes: dict[str, int]) -> h5py.Dataset
 
 
 def _create_scale(file: h5py.File, dim: str) -> h5py.Dataset:
-    dataset = file.create_dataset(
-        dim, (0,), ">f4", chunks=(RAGGED_CHUNK,), maxshape=(None,), track_times=False
-    )
+    dataset = file.create_dataset(dim, (0,), ">f4", chunks=(RAGGED_CHUNK,), maxshape=(None,), track_times=False)
     dataset.make_scale(f"{NO_COORDINATE}{0:10d}")
     return dataset
 

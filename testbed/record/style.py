@@ -56,9 +56,7 @@ def inline_svg(figure: Figure) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(
-        r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"', r'\1 style="--natural:\2px"', svg, count=1
-    )
+    svg = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"', r'\1 style="--natural:\2px"', svg, count=1)
     for colour, variable in THEME.items():
         svg = svg.replace(colour, variable)
     return svg

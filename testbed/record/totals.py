@@ -80,10 +80,7 @@ def choices_by_layer(run: Run) -> dict[int, Floats]:
     for record in run.rounds:
         np.add.at(chosen[record.layer], record.source, record.selected)
         np.add.at(count[record.layer], record.source, 1)
-    return {
-        layer: np.where(count[layer] > 0, chosen[layer] / np.maximum(count[layer], 1), np.nan)
-        for layer in chosen
-    }
+    return {layer: np.where(count[layer] > 0, chosen[layer] / np.maximum(count[layer], 1), np.nan) for layer in chosen}
 
 
 def energy_by_layer(run: Run) -> tuple[list[int], Floats, Floats, Floats]:
@@ -100,9 +97,7 @@ def energy_by_layer(run: Run) -> tuple[list[int], Floats, Floats, Floats]:
 
 def parts(energy: Energy) -> Floats:
     """(4,) joule: computation, forward, return, overhead."""
-    return np.array(
-        [energy.computation.sum(), energy.forward.sum(), energy.back.sum(), energy.overhead], np.float64
-    )
+    return np.array([energy.computation.sum(), energy.forward.sum(), energy.back.sum(), energy.overhead], np.float64)
 
 
 def blocks_by_layer(run: Run) -> tuple[list[str], Floats, Floats]:

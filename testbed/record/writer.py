@@ -97,9 +97,7 @@ class RunWriter:
         self._air_time_s += record.forward.air_time_s + record.back.air_time_s
         return self.committed
 
-    def finish(
-        self, summary: Summary | None, status: Status = "complete", events: Sequence[str] = ()
-    ) -> None:
+    def finish(self, summary: Summary | None, status: Status = "complete", events: Sequence[str] = ()) -> None:
         """Close the record, write the closing figures, and say how the run ended.
 
         Args:
