@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, object]] = {
     "N=64": {"nodes.tokens": 64},
     "M=48 (small grid)": {"grid.preset": "small"},
     "M=760 (fine grid)": {"grid.preset": "fine"},
-    "one subcarrier a link": {"schedule.fill_energy_factor": 1.0, "nodes.tokens": 4},
+    "frames as short as free": {"schedule.fill_energy_factor": 1.0, "nodes.tokens": 4},
 }
 
 

@@ -96,7 +96,7 @@ class ScheduleTable(Table):
     hops: Literal[1, 2] = Field(2, description="price the way back too (2), or the way out alone (1)")
     rate: Literal["mcs", "shannon"] = Field("mcs", description="rate of a subcarrier for the scheduler")
     fill_energy_factor: float = Field(
-        1.5, ge=1, le=100, description="idle subcarriers shorten frames within this factor in energy; 1 = one a link"
+        1.5, ge=1, le=100, description="idle subcarriers shorten frames within this factor in energy; 1 = only for free"
     )
 
 

@@ -39,7 +39,7 @@ class RoundSettings:
         compute_energy_j: (K,) of one token at each node.
         attempts: transmissions of a block before it is given up.
         margin_db: SNR kept in hand by link adaptation.
-        fill_energy_factor: bound on what handing out idle subcarriers may cost; 1 = one subcarrier a link.
+        fill_energy_factor: bound on what handing out idle subcarriers may cost; 1 = only for free.
         seed: for schedulers that draw at random.
     """
 

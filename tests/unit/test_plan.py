@@ -1,0 +1,130 @@
+"""From measured channels and scores to frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from testbed.agents.assemble import CHECKSUM_BITS
+from testbed.exchange import retry_mcs
+from testbed.ofdm.grid import PRESETS
+from testbed.ofdm.mcs import MCS, effective_snr
+from testbed.outcome import Measured
+from testbed.plan import RoundSettings, decide, pose, rates, rows_within
+from testbed.protocol import Reception
+from testbed.units import db, from_db
+
+GRID = PRESETS["small"]
+K, N = 3, 5
+SETTINGS = RoundSettings(
+    grid=GRID,
+    scheduler="jesa",
+    z=1.0,
+    gamma0=0.7,
+    max_experts=2,
+    hops=2,
+    rate="mcs",
+    payload_bits=8 * 130 + CHECKSUM_BITS,
+    tx_power_w=1e-8,
+    compute_energy_j=np.full(K, 1e-10),
+    attempts=3,
+    margin_db=2.0,
+    fill_energy_factor=1.3,
+    seed=0,
+)
+ALIVE = np.ones(K, np.bool_)
+
+
+@pytest.fixture
+def measured(rng: np.random.Generator) -> Measured:
+    U = GRID.used.size
+    off_diagonal = ~np.eye(K, dtype=bool)
+    snr = (from_db(22.0) * rng.exponential(size=(K, K, U)) * off_diagonal[:, :, None]).astype(np.float32)
+    return Measured(
+        h=np.sqrt(snr).astype(np.complex64),
+        noise=np.ones((K, K, U), np.float32),
+        snr=snr,
+        valid=off_diagonal,
+        cfo_hz=np.zeros((K, K)),
+        timing_samples=np.zeros((K, K)),
+        clipped=np.zeros((K, K), np.bool_),
+    )
+
+
+@pytest.fixture
+def scores(rng: np.random.Generator) -> dict[int, np.ndarray]:
+    return {k: rng.dirichlet(np.full(K, 0.4), N) for k in range(K)}
+
+
+def test_rates_are_zero_where_nothing_was_measured_or_nobody_lives(measured: Measured) -> None:
+    all_alive = rates(SETTINGS, measured, ALIVE)
+    assert all_alive.shape == (K, K, GRID.data.size)
+    assert (all_alive[np.arange(K), np.arange(K)] == 0).all()
+    assert (rates(SETTINGS, measured, np.array([True, False, True]))[1] == 0).all()
+    deaf = replace(measured, valid=np.zeros((K, K), np.bool_))
+    assert (rates(SETTINGS, deaf, ALIVE) == 0).all()
+
+
+def test_mcs_rates_stay_below_shannon(measured: Measured) -> None:
+    shannon = rates(replace(SETTINGS, rate="shannon"), measured, ALIVE)
+    assert (rates(SETTINGS, measured, ALIVE) <= shannon).all()
+    snr = measured.snr[0, 1, GRID.data]
+    np.testing.assert_allclose(shannon[0, 1], GRID.spacing_hz * np.log2(1 + snr), rtol=1e-6)
+
+
+def test_quality_falls_with_depth_from_the_first_layer_on() -> None:
+    np.testing.assert_allclose([SETTINGS.qos(layer) for layer in range(3)], [0.7, 0.49, 0.343])
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+@pytest.mark.parametrize("scheduler", ["jesa", "jesa-alternate", "top-2", "homogeneous", "channel-only", "random"])
+def test_every_remote_pair_has_subcarriers_of_its_own_both_ways(
+    measured: Measured, scores: dict[int, np.ndarray], scheduler: str, hops: int
+) -> None:
+    settings = replace(SETTINGS, scheduler=scheduler, hops=hops)
+    plan = decide(settings, pose(settings, 0, scores, rates(settings, measured, ALIVE)), measured, None)
+    for phase, turn in (("forward", 1), ("return", -1)):
+        allocation = plan.allocation(phase)  # type: ignore[arg-type]
+        taken = np.concatenate([np.zeros(0, int), *allocation.subcarriers.values()])
+        assert np.unique(taken).size == taken.size
+        assert (np.flatnonzero(allocation.subcarrier_link >= 0) == np.sort(taken)).all()
+        for token, expert in np.argwhere(plan.decision.selected):
+            link = (int(plan.problem.source[token]), int(expert))[::turn]
+            if link[0] != link[1]:
+                assert allocation.subcarriers[link].size >= 1
+                scheme = MCS[allocation.mcs[link]]
+                snr = measured.snr[link][GRID.data][allocation.subcarriers[link]]
+                assert scheme.index == 0 or db(effective_snr(snr, scheme)) >= scheme.snr_threshold_db + 2.0
+
+
+def test_idle_subcarriers_shorten_frames_within_the_factor(
+    measured: Measured, scores: dict[int, np.ndarray]
+) -> None:
+    alone = replace(SETTINGS, fill_energy_factor=1.0)
+    problem = pose(SETTINGS, 0, scores, rates(SETTINGS, measured, ALIVE))
+    single, filled = decide(alone, problem, measured, None), decide(SETTINGS, problem, measured, None)
+    np.testing.assert_allclose(single.predicted.total_j(), single.decision.total_energy_j)
+    counts = [sum(s.size for s in plan.forward.subcarriers.values()) for plan in (single, filled)]
+    assert counts[1] > counts[0] >= len(single.forward.subcarriers)
+    assert filled.predicted.forward.sum() <= 1.3 * single.predicted.forward.sum() * (1 + 1e-9)
+
+
+def test_rows_count_each_nodes_own_tokens() -> None:
+    np.testing.assert_array_equal(rows_within(np.array([2, 0, 2, 2, 0])), [0, 0, 1, 2, 1])
+
+
+def heard(snr_db: float) -> Reception:
+    return Reception(True, np.zeros(1, np.bool_), snr_db, 0.1, np.zeros(0, np.complex64))
+
+
+def test_what_failed_is_sent_again_with_a_scheme_that_can_succeed() -> None:
+    top = len(MCS) - 1
+    enough = MCS[top].snr_threshold_db + SETTINGS.margin_db
+    assert retry_mcs(SETTINGS, top, heard(enough - 2.9), attempt=0) == top  # two receptions gain 3 dB
+    lower = retry_mcs(SETTINGS, top, heard(MCS[2].snr_threshold_db + 2.1), attempt=0)
+    assert lower == 2
+    assert retry_mcs(SETTINGS, top, heard(-30.0), attempt=0) == 0
+    deaf = Reception(False, np.zeros(1, np.bool_), np.nan, np.nan, np.zeros(0, np.complex64))
+    assert retry_mcs(SETTINGS, top, deaf, attempt=1) == top
