@@ -15,7 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +62,15 @@ class Plan:
     domain_weight: float = 0.02
     seed: int = 1
 
+    def longer(self, times: int) -> Plan:
+        """The same plan with `times` the steps."""
+        steps = {name: times * getattr(self, name) for name in ("seed_steps", "branch_steps", "mix_steps")}
+        return replace(self, **steps)
+
 
 PLANS = {
     "demo": Plan("demo", tuple(RECIPES)[:4]),
-    "eight": Plan("eight", tuple(RECIPES), seed_steps=8000, branch_steps=2500, mix_steps=1500),
+    "eight": Plan("eight", tuple(RECIPES), seed_steps=2200, branch_steps=800, mix_steps=400),
 }
 
 MATRICES = ("attention_in", "attention_out", "expert_up", "expert_down")
@@ -190,12 +195,13 @@ def main() -> None:
     parser.add_argument("texts", type=Path, help="folder with <domain>.txt, from testbed.experts.corpus")
     parser.add_argument("out", type=Path)
     parser.add_argument("--plan", choices=PLANS, default="demo")
+    parser.add_argument("--longer", type=int, default=1, help="times the steps of the plan")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="a third faster; needs a C++ compiler")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
-    plan = PLANS[arguments.plan]
+    plan = PLANS[arguments.plan].longer(arguments.longer)
     texts = read_texts(arguments.texts, plan.domains)
     model = train(plan, texts, compiled=arguments.compile)
     save_model(with_temperature(model, validation_windows(plan, texts)), arguments.out)
