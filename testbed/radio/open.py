@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from testbed.errors import AddressError
 from testbed.radio.base import Radio
+from testbed.radio.guard import NOTHING, TransmitPermit
+from testbed.radio.pluto import PlutoRadio
+from testbed.radio.pluto_steps import PlutoOptions
 from testbed.radio.sim import Ether, SimRadio
 
-FORMS = "sim: (a radio on the simulated air)"
+FORMS = (
+    "sim: (a radio on the simulated air), pluto:ip:HOST[:PORT], pluto:usb:BUS.DEVICE.INTERFACE, "
+    "pluto:serial:SERIAL (an ADALM-PLUTO)"
+)
+PLUTO_KINDS = ("ip", "usb", "serial")
 
 
-def open_radio(address: str, *, unit: int, ether: Ether | None = None) -> Radio:
+def open_radio(
+    address: str,
+    *,
+    unit: int,
+    ether: Ether | None = None,
+    permit: TransmitPermit = NOTHING,
+    options: PlutoOptions | None = None,
+) -> Radio:
     """The radio at `address`, to be used in a `with` block.
 
     Args:
         address: what the campaign or `--radio` names.
         unit: number of the node; a simulated radio of that number is opened.
         ether: the simulated air, needed by `sim:` alone.
+        permit: what a real radio may transmit; by default nothing. `sim:` radiates nothing and needs none.
+        options: what a Pluto needs beyond its settings.
 
     Raises:
         AddressError: an unknown form of address, or `sim:` without an air.
+        RadioError: the radio does not answer.
     """
-    scheme = address.partition(":")[0]
-    if scheme == "sim" and address.startswith("sim:"):
-        if ether is None:
-            raise AddressError("sim: needs a simulated air, and none was given")
-        return SimRadio(ether, unit)
-    raise AddressError(f"radio address {address!r} is not one of: {FORMS}")
+    check_address(address)
+    if address.startswith("pluto:"):
+        return PlutoRadio(address, permit, options)
+    if ether is None:
+        raise AddressError("sim: needs a simulated air, and none was given")
+    return SimRadio(ether, unit)
 
 
 def check_address(address: str) -> str:
@@ -34,6 +51,8 @@ def check_address(address: str) -> str:
     Raises:
         AddressError: it does not.
     """
-    if not address.startswith("sim:"):
-        raise AddressError(f"radio address {address!r} is not one of: {FORMS}")
-    return address
+    scheme, colon, rest = address.partition(":")
+    kind, _, place = rest.partition(":")
+    if (scheme == "sim" and colon) or (scheme == "pluto" and kind in PLUTO_KINDS and place):
+        return address
+    raise AddressError(f"radio address {address!r} is not one of: {FORMS}")

@@ -16,8 +16,10 @@ from testbed.link.keys import client_keys, ensure_keys, server_keys
 from testbed.link.service import Client, Service
 from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import Radio, RadioSettings
+from testbed.radio.guard import TransmitPermit
 from testbed.radio.open import open_radio
-from testbed.radio.sim import Ether
+from testbed.virtual_pluto.serve import serving
+from tests.libiio import need_libiio
 
 RATE_HZ = 1e6
 SETTINGS = RadioSettings(sample_rate_hz=RATE_HZ, centre_hz=2.45e9, transmit_gain_db=-10.0, receive_gain_db=40.0)
@@ -41,29 +43,46 @@ def cabled(units: int) -> Air:
     )
 
 
-@pytest.fixture(params=["sim in this process", "sim behind a socket"])
-def ether_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], Ether]]:
-    """The way to one air, for each unit."""
-    air = cabled(2)
-    if request.param == "sim in this process":
-        yield lambda unit: air
-        return
-    keys = tmp_path / "keys"
-    ensure_keys(keys, 2)
+Opener = Callable[[int], Radio]
+"""Opens the radio of a unit on an air that all units share."""
+
+BACKENDS = ("sim in this process", "sim behind a socket", "virtual Pluto through pyadi-iio")
+PERMIT = TransmitPermit(bands_hz=((2.4e9, 2.5e9),), cabled=True)
+
+
+@pytest.fixture(params=BACKENDS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """The way to each unit of one air."""
     with ExitStack() as stack:
-        service = stack.enter_context(Service("tcp://127.0.0.1:*", server_keys(keys, 2, "air")))
-        thread = threading.Thread(target=lambda: service.serve(lambda who, frames: answer(air, who, frames)))
-        thread.start()
-        clients = [stack.enter_context(Client(service.address, client_keys(keys, k, "air"))) for k in range(2)]
-        yield lambda unit: RemoteEther(clients[unit])
-        service.stop()
-        thread.join()
+        match request.param:
+            case "sim in this process":
+                air = cabled(2)
+                yield lambda unit: open_radio("sim:", unit=unit, ether=air)
+            case "sim behind a socket":
+                clients = behind_a_socket(stack, tmp_path / "keys")
+                yield lambda unit: open_radio("sim:", unit=unit, ether=RemoteEther(clients[unit]))
+            case _:
+                need_libiio()
+                servers = stack.enter_context(serving(cabled(2).settings, first_host="127.0.0.1", port=0))
+                yield lambda unit: open_radio(f"pluto:{servers[unit].uri}", unit=unit, permit=PERMIT)
+
+
+def behind_a_socket(stack: ExitStack, keys: Path) -> list[Client]:
+    """Clients of an air that a thread serves."""
+    air = cabled(2)
+    ensure_keys(keys, 2)
+    service = stack.enter_context(Service("tcp://127.0.0.1:*", server_keys(keys, 2, "air")))
+    thread = threading.Thread(target=lambda: service.serve(lambda who, frames: answer(air, who, frames)))
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(service.stop)
+    return [stack.enter_context(Client(service.address, client_keys(keys, k, "air"))) for k in range(2)]
 
 
 @pytest.fixture
-def pair(ether_of: Callable[[int], Ether]) -> Iterator[tuple[Radio, Radio]]:
-    with ExitStack() as stack:
-        yield tuple(stack.enter_context(open_radio("sim:", unit=k, ether=ether_of(k))) for k in range(2))  # type: ignore[misc]
+def pair(opener: Opener) -> Iterator[tuple[Radio, Radio]]:
+    with opener(0) as one, opener(1) as other:
+        yield one, other
 
 
 def tone(count: int, cycles: int, amplitude: float = 0.5) -> np.ndarray:
@@ -121,17 +140,19 @@ def test_tuning_ends_a_transmission(pair: tuple[Radio, Radio]) -> None:
     assert abs(power_db(other.receive(4000).samples) - floor) < 1
 
 
-def test_leaving_silences(ether_of: Callable[[int], Ether]) -> None:
-    with open_radio("sim:", unit=1, ether=ether_of(1)) as other:
+def transmit_and_fail(opener: Opener) -> None:
+    with opener(0) as one:
+        one.configure(SETTINGS)
+        one.transmit(tone(1000, 100))
+        raise ZeroDivisionError
+
+
+def test_leaving_silences(opener: Opener) -> None:
+    with opener(1) as other:
         other.configure(SETTINGS)
         floor = power_db(other.receive(4000).samples)
-        with (
-            pytest.raises(ZeroDivisionError),
-            open_radio("sim:", unit=0, ether=ether_of(0)) as one,
-        ):
-            one.configure(SETTINGS)
-            one.transmit(tone(1000, 100))
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            transmit_and_fail(opener)
         assert abs(power_db(other.receive(4000).samples) - floor) < 1
 
 

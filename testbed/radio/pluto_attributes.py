@@ -1,0 +1,60 @@
+"""Attributes of a Pluto's context: written in order, read back, with errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from testbed.errors import RadioError
+from testbed.radio.pluto_failure import explain
+from testbed.radio.pluto_steps import Step, mismatch
+
+
+class Attributes:
+    """Attributes of a context, written and read back step by step."""
+
+    def __init__(self, context: Any) -> None:  # noqa: ANN401
+        self._context = context
+
+    def read(self, step: Step) -> str:
+        """The value in force; RadioError where the unit does not tell it."""
+        with failing(step.place):
+            return str(self._find(step).value)
+
+    def write(self, step: Step) -> None:
+        """Write one step."""
+        with failing(f"{step.place} = {step.value[:40].splitlines()[0]}"):
+            self._find(step).value = step.value
+
+    def carry_out(self, order: Iterable[Step]) -> None:
+        """Write all steps, then read back all that can be.
+
+        Raises:
+            RadioError: naming the first attribute that did not take its value.
+        """
+        last: dict[str, Step] = {}
+        for step in order:
+            self.write(step)
+            last[step.place] = step
+        for step in last.values():
+            checked = step.tolerance is None or step.tolerance >= 0
+            if checked and (wrong := mismatch(step, self.read(step))):
+                raise RadioError(f"{wrong}; restart the unit, or choose a value that it has")
+
+    def _find(self, step: Step) -> Any:  # noqa: ANN401
+        device = self._context.find_device(step.device)
+        if not step.channel:
+            return device.attrs[step.name]
+        return device.find_channel(step.channel, step.output).attrs[step.name]
+
+
+@contextlib.contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Errors of the libraries as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise RadioError(f"{what}: {explain(error)}") from error
+    except (KeyError, AttributeError) as error:
+        raise RadioError(f"{what}: the unit has no such attribute; update its firmware") from error
