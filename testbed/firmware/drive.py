@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,8 @@ class Drive:
                 f"{self.name} cannot be written: {error.strerror}; the old file is unchanged"
             ) from error
         finally:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
     def _content(self) -> bytes:
         path = self.folder / FILE

@@ -5,9 +5,9 @@
     rates  = "RTX" or "RRX" and six rates, "BWTX" or "BWRX" and one bandwidth, in Hz
     taps   = lines of "tx,rx", or of one number for both
 
-The driver is lenient where it hurts: a line between the two headers loses the transmit filter without an error, values
-beyond 16 bits are cut, more than 128 taps overflow its stack, and without both rate lines the old rate stays. What
-is refused here is what some version of it gets wrong.
+The driver is lenient where it hurts: a line between the two headers loses the transmit filter without an error, a
+blank before the comma loses the receive tap, values beyond 16 bits are cut, more than 128 taps overflow its stack, and
+without both rate lines the old rate stays. What is refused here is what some version of it gets wrong.
 
 Source: `ad9361_parse_fir` and `ad9361_validate_enable_fir` of the Linux driver; UG-570, "Filter guide".
 """
@@ -163,7 +163,7 @@ class _Lines:
 
     def taps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         transmit, receive = [], []
-        while line := self.match(r"[ \t]*(-?\d{1,9})[ \t]*(?:,[ \t]*(-?\d{1,9})[ \t]*)?"):
+        while line := self.match(r"[ \t]*(-?\d{1,9})(?:,[ \t]*(-?\d{1,9}))?[ \t]*"):
             transmit.append(int(line[1]))
             receive.append(int(line[2] or line[1]))
         if self.at < len(self.lines):
@@ -221,8 +221,6 @@ def _check_rates_together(tx: tuple[int, ...], rx: tuple[int, ...], taps: int) -
         )
     if not any(abs(rx[1] - ratio * tx[1]) <= ratio for ratio in (1, 2)):
         raise FirmwareError(f"the DAC at {tx[1]} Hz must run at the rate of the ADC, {rx[1]} Hz, or half of it")
-    if (round(tx[1] / tx[2]) == 3) != (round(rx[1] / rx[2]) == 3):
-        raise FirmwareError("the third-band stages run in both directions or in none: give RTX and RRX the same ratio")
     # The filter does 16 taps a clock; the clock may be half the ADC's.
     room = 16 * min(tx[1] // tx[5], rx[1] // 2 // rx[5])
     if taps > room:

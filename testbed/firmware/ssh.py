@@ -20,7 +20,10 @@ from testbed.firmware.uboot import RULES, parse_environment, render_script
 
 SERIAL: Final = "cat /etc/serial 2>/dev/null || iio_attr -C hw_serial"
 READ: Final = "fw_printenv"
-WRITE: Final = "umask 077; f=/tmp/testbed-firmware.$$; cat >$f && fw_setenv -s $f; code=$?; rm -f $f; sync; exit $code"
+WRITE: Final = (
+    "umask 077; f=$(mktemp /tmp/testbed-firmware.XXXXXX) && cat >$f && fw_setenv -s $f; "
+    "code=$?; rm -f $f; sync; exit $code"
+)
 _NAMES: Final = (*VARIABLES, *RULES)
 
 
