@@ -34,7 +34,7 @@ class Layout:
     Attributes:
         code: the LDPC code of every codeword.
         codewords: their number C.
-        info: (K,) place of each information bit in the flat (C·k) information bits.
+        info: (K,) place of each information bit in the flat (C·n) codeword bits.
         place: (N,) place of each coded bit, in sending order, in the flat (C·n) codeword bits.
         known: (C·k − K,) places in the flat (C·n) codeword bits that are known zeros.
     """
@@ -55,12 +55,15 @@ def layout(info_bits: int, coded_bits: int) -> Layout:
     info, sent, known = [], [], []
     shares = zip(_split(info_bits, codewords), _split(coded_bits, codewords), strict=True)
     for word, (share, length) in enumerate(shares):
-        info.append(word * code.k + np.arange(share))
+        info.append(word * code.n + np.arange(share))
         known.append(word * code.n + np.arange(share, code.k))
         sent.append(word * code.n + _sent(code, share, length))
     place = np.empty(coded_bits, np.int64)
     place[interleaving(coded_bits)] = np.concatenate(sent)
-    return Layout(code, codewords, np.concatenate(info), place, np.concatenate(known))
+    tables = np.concatenate(info), place, np.concatenate(known)
+    for table in tables:
+        table.setflags(write=False)
+    return Layout(code, codewords, *tables)
 
 
 def choose_code(info_bits: int, coded_bits: int) -> tuple[ldpc.Code, int]:
@@ -122,7 +125,7 @@ def interleaving(length: int) -> Ints:
 
 def collect(words: Bits, plan: Layout) -> Bits:
     """Sent bits (b, N) of codeword bits (b, C·n)."""
-    return np.asarray(words[:, plan.place])
+    return np.take(words, plan.place, axis=1)
 
 
 def spread(llr: Floats, plan: Layout) -> Floats:

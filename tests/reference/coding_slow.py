@@ -106,7 +106,7 @@ def layered_min_sum(H: np.ndarray, z: int, llrs: np.ndarray, iterations: int, sc
 
 def belief_propagation(H: np.ndarray, llrs: np.ndarray, iterations: int) -> np.ndarray:
     """Flooding sum-product by tanh; hard decisions (n,)."""
-    edges = H.astype(bool)
+    edges, llrs = H.astype(bool), llrs.astype(np.float64)
     to_check = np.where(edges, llrs, 0.0)
     for _ in range(iterations):
         tanh = np.where(edges, np.tanh(np.clip(to_check, -30, 30) / 2), 1.0)
