@@ -110,7 +110,7 @@ def encode(code: Code, info: Bits) -> Bits:
         raise FrameError(f"info has shape {info.shape}; this code needs (w, {code.k})")
     words = np.empty((len(info), code.n), np.uint8)
     middle = int(np.flatnonzero(code.shifts[1:-1, COLUMNS - code.shifts.shape[0]] == 0)[0]) + 1
-    ldpc_kernels.encode_words(np.ascontiguousarray(info, np.uint8), code.shifts, code.z, middle, words)
+    ldpc_kernels.encode_words(np.require(info, np.uint8, ("C", "W")), code.shifts, code.z, middle, words)
     return words
 
 
@@ -128,7 +128,7 @@ def decode(code: Code, llr: Floats, *, max_iterations: int = 32, scale: float = 
     """
     if llr.ndim != 2 or llr.shape[1] != code.n:
         raise FrameError(f"llr has shape {llr.shape}; this code needs (w, {code.n})")
-    words = np.ascontiguousarray(llr, np.float32)
+    words = np.require(llr, np.float32, ("C", "W"))
     bits = np.empty(words.shape, np.uint8)
     iterations = np.empty(len(words), np.int32)
     control = (np.float32(LLR_LIMIT), np.float32(scale), max_iterations)

@@ -25,6 +25,8 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 BITS_PER_SYMBOL: Final = (1, 2, 4, 6, 8)
+COMPILED: Final = ("C", "W")
+"""What compiled functions are compiled for; another layout would compile them anew."""
 
 
 def level_spacing(bits_per_symbol: int) -> float:
@@ -66,7 +68,7 @@ def map_bits(bits: Bits, bits_per_symbol: int) -> Symbols:
     if bits.ndim != 1 or len(bits) % bits_per_symbol:
         raise FrameError(f"bits has shape {bits.shape}; {bits_per_symbol} bits make one symbol")
     symbols = np.empty(len(bits) // bits_per_symbol, np.complex64)
-    _map(np.ascontiguousarray(bits, np.uint8), bits_per_symbol, points, symbols)
+    _map(np.require(bits, np.uint8, COMPILED), bits_per_symbol, points, symbols)
     return symbols
 
 
@@ -90,7 +92,7 @@ def demap(
     """
     spacing = level_spacing(bits_per_symbol)
     weight = _inverse(noise_variance, len(symbols))
-    y = np.ascontiguousarray(symbols, np.complex64)
+    y = np.require(symbols, np.complex64, COMPILED)
     if method == "exact":
         return _demap_exact(y, weight, bits_per_symbol, spacing)
     if method != "max-log":
@@ -101,7 +103,7 @@ def demap(
         return np.asarray((y * (np.float32(-4.0 * spacing) * weight)).view(np.float32))
     llr = np.empty(len(y) * bits_per_symbol, np.float32)
     slope, offset = _pieces(bits_per_symbol // 2)
-    _demap_pieces(y, np.broadcast_to(weight, y.shape), np.float32(spacing), slope, offset, llr)
+    _demap_pieces(y, np.array(np.broadcast_to(weight, y.shape)), np.float32(spacing), slope, offset, llr)
     return llr
 
 
@@ -169,7 +171,7 @@ def _demap_exact(y: Symbols, weight: Floats, bits_per_symbol: int, spacing: floa
     axes = y.real[:, None] if bits_per_symbol == 1 else y.view(np.float32).reshape(-1, 2)
     per_axis = max(bits_per_symbol // 2, 1)
     llr = np.empty((axes.shape[0], axes.shape[1], per_axis), np.float32)
-    weights = np.broadcast_to(weight.astype(np.float64), y.shape)
+    weights = np.array(np.broadcast_to(weight, y.shape), np.float64)
     _sum_levels(np.ascontiguousarray(axes), weights, gray_levels(per_axis) * spacing, label_bits(per_axis), llr)
     return llr.ravel()
 

@@ -131,7 +131,7 @@ def collect(words: Bits, plan: Layout) -> Bits:
 def spread(llr: Floats, plan: Layout) -> Floats:
     """Codeword LLRs (b, C·n) of received llr (b, N): repeats added, punctured 0, shortened known."""
     words = np.zeros((len(llr), plan.codewords * plan.code.n), np.float32)
-    _add_at(llr, plan.place, words)
+    _add_at(np.require(llr, np.float32, ("C", "W")), plan.place, words)
     words[:, plan.known] = KNOWN_LLR
     return words
 
