@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from testbed.outcome import RoundRecord
 from testbed.record.folder import RunFolder
 from testbed.record.read import Run, read_run
 from testbed.record.space import replace
-from testbed.record.style import inline_svg, styled
-from testbed.record.totals import accuracies, last_pass, seconds_by_phase, totals
+from testbed.record.style import draw, inline_svg
+from testbed.record.totals import accuracies, closing, last_pass, seconds_by_phase
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
+MOST_ALLOCATIONS = 8
 ENERGY_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
 
 
 @dataclass(frozen=True)
-class Picture:
+class Section:
     """A figure of the report with its words; `wide` ones take the whole width of the page."""
 
     title: str
+    draw: Callable[[Run], Figure]
     words: str
-    svg: str
     wide: bool = False
+
+    def svg(self, run: Run) -> str:
+        """The figure as an element of the page."""
+        return inline_svg(draw(self.draw, run))
 
 
 def write_report(folder: RunFolder | Path) -> Path:
@@ -57,7 +64,7 @@ def render(run: Run) -> str:
         manifest=run.manifest,
         tiles=tiles(run),
         closing=closing_table(run),
-        pictures=[picture for picture in pictures(run) if picture],
+        sections=sections(run),
         events=events(run),
         facts=facts(run),
     )
@@ -65,7 +72,7 @@ def render(run: Run) -> str:
 
 def tiles(run: Run) -> list[tuple[str, str, str]]:
     """Name, value and small print of the figures at the top."""
-    sums = totals(run)
+    sums = closing(run)
     overall = accuracies(run)[:1]
     found = [
         (
@@ -85,7 +92,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 def closing_table(run: Run) -> list[tuple[str, str]]:
     """The closing figures, as at the end of the run on the terminal."""
-    sums = totals(run)
+    sums = closing(run)
     above = 100 * (sums.predicted_j / sums.bound_j - 1) if sums.bound_j > 0 else float("nan")
     rows = [
         ("rounds", f"{sums.rounds}"),
@@ -115,45 +122,48 @@ def joule(value: float) -> str:
     return f"{value / scale:.3g} {unit}"
 
 
-def pictures(run: Run) -> list[Picture | None]:
-    """All figures with their words; nothing is drawn of what was not recorded."""
+def sections(run: Run) -> list[Section]:
+    """All figures with their words, in order; nothing of what was not recorded."""
     from testbed.record import figures
 
     if not run.rounds:
         return []
-    made = _drawer(run)
-    return [
-        made(figures.accuracy, "Accuracy", "Next-byte accuracy with one binomial standard error.")
-        if accuracies(run)
-        else None,
-        made(figures.energy, "Energy", "Left of each pair what the model predicted, right what was spent."),
-        made(figures.experts, "Experts chosen", "Per cent of a node's tokens that chose each expert."),
-        made(
+    found = [
+        Section("energy", figures.energy, "Left of each pair what the model predicted, right what was spent."),
+        Section("blocks", figures.blocks, "→ states to experts, ← results back; above each bar its error rate."),
+        Section("experts chosen", figures.experts, "Per cent of a node's tokens that chose each expert."),
+        Section("constellation", figures.constellation, "Equalised symbols of one link."),
+        Section(
+            "channels",
             figures.channel,
-            "Channels",
             "Row transmits, column receives: mean |H|² over the rounds with its range, and the noise below.",
-            True,
+            wide=True,
         ),
-        *(
-            made(
-                lambda run, record=record: figures.allocation(run, record),
-                f"Subcarriers, layer {record.layer}",
-                "Which link each subcarrier served; the colour is the transmitter's.",
-            )
-            for record in last_pass(run)
-        ),
-        made(figures.blocks, "Blocks", "→ states to experts, ← results back; above each bar its error rate."),
-        made(figures.constellation, "Constellation", "Equalised symbols of one link."),
-        made(figures.timings, "Wall time", "Mean of a round, phase by phase.") if seconds_by_phase(run) else None,
+        *(_allocation(record) for record in spread(last_pass(run), MOST_ALLOCATIONS)),
     ]
+    if accuracies(run):
+        words = "Next-byte accuracy with one binomial standard error."
+        found.insert(0, Section("accuracy", figures.accuracy, words))
+    if seconds_by_phase(run):
+        found.append(Section("wall time", figures.timings, "Mean of a round, phase by phase."))
+    return found
 
 
-def _drawer(run: Run) -> Callable[..., Picture]:
-    def made(draw: Callable[[Run], Figure], title: str, words: str, wide: bool = False) -> Picture:
-        with styled():
-            return Picture(title, words, inline_svg(draw(run)), wide)
+def _allocation(record: RoundRecord) -> Section:
+    from testbed.record import figures
 
-    return made
+    return Section(
+        f"subcarriers, layer {record.layer}",
+        lambda run: figures.allocation(run, record),
+        "Which link each subcarrier served; the colour is the transmitter's.",
+    )
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, first and last among them, evenly spaced."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(n * (len(items) - 1) / (most - 1))] for n in range(most)]
 
 
 def events(run: Run) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -160,7 +160,7 @@ def binomial_error(share: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over all recorded rounds; they agree with the `Summary` of a finished run."""
+    """Sums over all recorded rounds."""
 
     rounds: int
     tokens: int
@@ -178,6 +178,17 @@ class Totals:
     def block_error_rate(self) -> float:
         """Failed over sent blocks; 0 where none was sent."""
         return self.failed / self.sent if self.sent else 0.0
+
+
+def closing(run: Run) -> Totals:
+    """Sums over the rounds; where the run wrote closing figures, its own counts of tokens.
+
+    Only the run knows how many tokens a dead node took with it: they are in no record.
+    """
+    sums, own = totals(run), run.summary
+    if own is None:
+        return sums
+    return replace(sums, tokens=own.tokens, relaxed=own.tokens_relaxed, lost=own.tokens_lost)
 
 
 def totals(run: Run) -> Totals:

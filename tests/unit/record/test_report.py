@@ -186,6 +186,11 @@ def test_more_nodes_than_panels_become_a_map(seed):
     assert axes.images[0].get_array().shape == (56, 40)
 
 
+def test_many_layers_show_a_choice_of_allocations():
+    assert report.spread(range(4), 8) == [0, 1, 2, 3]
+    assert report.spread(range(32), 8) == [0, 4, 9, 13, 18, 22, 27, 31]
+
+
 def test_no_report_without_a_run(tmp_path):
     with pytest.raises(RecordError, match="not a run folder"):
         report.write_report(tmp_path)

@@ -30,6 +30,14 @@ def test_totals_agree_with_the_closing_figures(run):
     assert sums.predicted_j == pytest.approx(closing.energy_predicted_j)
 
 
+def test_tokens_that_died_with_their_node_are_known_to_the_run_alone(run):
+    run.summary = replace(run.summary, tokens=999, tokens_lost=99)
+    assert (t.closing(run).tokens, t.closing(run).lost) == (999, 99)
+    assert t.closing(run).sent == t.totals(run).sent
+    run.summary = None
+    assert t.closing(run) == t.totals(run)
+
+
 def test_energy_by_layer_adds_up_to_the_total(run):
     layers, predicted, spent, bound = t.energy_by_layer(run)
     assert layers == [0, 1, 2, 3]
