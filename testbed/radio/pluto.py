@@ -10,7 +10,6 @@ Left out: the second channel of later revisions, and captures beyond one block (
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -48,8 +47,8 @@ def libraries() -> tuple[Any, Any]:
         RadioError: one of them or the C library is missing or of a wrong version; it names the command that mends it.
     """
     try:
-        iio = importlib.import_module("iio")
-        adi = importlib.import_module("adi")
+        import adi
+        import iio
     except (ImportError, OSError, AttributeError) as error:
         raise RadioError(f"a Pluto needs pyadi-iio and libiio ({error}); {remedy(error)}") from error
     if not OLDEST_LIBRARY <= tuple(iio.version[:2]) < (1, 0):

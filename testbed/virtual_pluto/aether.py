@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from testbed.radio import channel
-from testbed.radio.air import FRONT_END, AirSettings, draw_links, thermal_noise_dbm
+from testbed.radio.air import AirSettings, draw_links, thermal_noise_dbm
 from testbed.radio.base import Samples
 from testbed.units import from_db
 from testbed.virtual_pluto.clock import Clock
@@ -281,6 +281,3 @@ class Aether:
 
 CABLE: Final = channel.Fading(np.zeros(1), np.ones((1, 1), complex), np.zeros((1, 1)))
 """One path that does not fade."""
-
-RECEIVER: Final = replace(FRONT_END, phase_noise_variance=0.0)
-"""Front end of a stream: phase noise of a 1 Hz line is left out, since a draw a block would break the phase."""

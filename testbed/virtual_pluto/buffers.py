@@ -17,19 +17,31 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from testbed.radio import channel
+from testbed.radio.air import FRONT_END as IMPAIRMENTS
 from testbed.radio.base import Samples
 from testbed.units import from_db
-from testbed.virtual_pluto.aether import RECEIVER as FRONT_END
 from testbed.virtual_pluto.aether import Segment, Tuning
 from testbed.virtual_pluto.description import RECEIVER, TRANSMITTER
 from testbed.virtual_pluto.grammar import Refused
+from testbed.virtual_pluto.kernels import Words, deliver
 from testbed.virtual_pluto.unit import OVERFLOW_BIT, UNDERFLOW_BIT, Unit, digital_loopback
 
 LARGEST_BLOCK: Final = 1 << 26
 """Bytes, as the kernel module allows by default."""
 CODES: Final = 2048
+Codes = NDArray[np.int16]
+
+
+def _front_end() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mixing of the branches and offset of every receiver on the simulated air; the phase noise is left out."""
+    gain, skew = 10 ** (IMPAIRMENTS.iq_gain_db / 20), np.deg2rad(IMPAIRMENTS.iq_phase_deg)
+    mix = np.array([1.0, 0.0, -gain * np.sin(skew), gain * np.cos(skew)], np.float32)
+    return mix, np.array([np.real(IMPAIRMENTS.dc), np.imag(IMPAIRMENTS.dc)], np.float32)
+
+
+FRONT_END: Final = _front_end()
 _readers = itertools.count()
 
 
@@ -54,6 +66,8 @@ class ReceiveStream:
         self._reader = next(_readers)
         self._clock = unit.aether.clock
         self._queue: deque[Filled] = deque()
+        seeds = np.random.SeedSequence([unit.aether.settings.seed, 1 + unit.number, self._capture])
+        self._keys: Words = seeds.generate_state(4, np.uint32).astype(np.uint32)
         self._index = 0
         self._held = False
         self._prepared: bytes | None = None
@@ -125,24 +139,26 @@ class ReceiveStream:
         if self.unit.faults.overflow_next > 0:
             self.unit.faults.overflow_next -= 1
             self.unit.flag(RECEIVER, OVERFLOW_BIT)
-        samples = self._loop_back(filled) if filled.loopback else self._hear(filled)
-        codes = np.rint(samples.view(np.float32) * np.float32(CODES)).astype("<i2")
+        codes = self._loop_back(filled) if filled.loopback else self._hear(filled)
         if self.mask == 0b11:
             return bytes(codes.data)
         return bytes(codes[0 if self.mask == 0b01 else 1 :: 2])
 
-    def _hear(self, filled: Filled) -> Samples:
+    def _hear(self, filled: Filled) -> Codes:
+        """Interleaved codes (2n,) of what comes over the air."""
         unit, aether, tuning = self.unit, self.unit.aether, filled.tuning
         gain_db = 0.0 if tuning.gain_db is None else tuning.gain_db
         heard = aether.hear(unit.number, tuning, filled.segments, filled.start_s, self.samples, self._capture, gain_db)
         if tuning.gain_db is None:
             gain_db = unit.gain_for(heard, tuning)
             heard *= np.float32(10 ** (gain_db / 20))
-        rng = np.random.default_rng([aether.settings.seed, 1 + unit.number, self._capture, self._index])
-        noise = aether.noise_power(tuning) * float(from_db(gain_db))
-        return channel.receive_front_end(heard, FRONT_END, noise, rng)[0]
+        sigma = np.float32(np.sqrt(aether.noise_power(tuning) * float(from_db(gain_db)) / 2))
+        codes = np.empty(2 * self.samples, np.int16)
+        first = (self._index * self.samples) & 0xFFFFFFFF
+        deliver(heard.view(np.float32), first, self._keys, sigma, *FRONT_END, np.float32(CODES), codes)
+        return codes
 
-    def _loop_back(self, filled: Filled) -> Samples:
+    def _loop_back(self, filled: Filled) -> Codes:
         """What the unit itself sends, sample for sample, without any radio."""
         total = np.zeros(self.samples, np.complex64)
         for segment in filled.segments:
@@ -152,7 +168,7 @@ class ReceiveStream:
             at = np.arange(first, first + self.samples)
             inside = slice(None) if segment.periodic else (at >= 0) & (at < segment.wave.size)
             total[inside] += digital_loopback(segment.wave)[at[inside] % segment.wave.size]
-        return total
+        return np.asarray(np.rint(total.view(np.float32) * CODES), np.int16)
 
 
 class TransmitStream:
