@@ -52,7 +52,9 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     if candidates is None:
         candidates = candidate_lists(_costs(cost))
     weight = _weights(weight, candidates.cost.shape[0])
-    subcarrier, duals, total, missing = assign_rows(candidates.cost, candidates.column, candidates.price, weight)
+    subcarrier, duals, total, missing = assign_rows(
+        candidates.cost, candidates.column, candidates.price, weight, np.arange(weight.size)
+    )
     if not missing:
         return Assignment(subcarrier, total, duals, (), Status.OPTIMAL)
     unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & (subcarrier < 0)))

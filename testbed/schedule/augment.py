@@ -15,14 +15,17 @@ from testbed.schedule.heap import ABSENT, SETTLED, lower, settle_first
 
 
 @kernel
-def assign_rows(cost, column, price, weight):
-    """Serve all rows of positive weight: (held (L,), duals (M,) ≥ 0, total, number of rows not served)."""
+def assign_rows(cost, column, price, weight, order):
+    """Serve all rows of positive weight, in the given order: (held (L,), duals (M,) ≥ 0, total, rows not served).
+
+    The total does not depend on the order; which of several optimal duals is returned does.
+    """
     rows, columns = cost.shape
     held = np.full(rows, -1, dtype=np.int64)
     owner = np.full(columns, -1, dtype=np.int64)
     value = np.zeros(columns)
     waiting = np.empty(rows, dtype=np.int64)
-    crowd = _take_best(column, weight, held, owner, waiting)
+    crowd = _take_best(column, weight, order, held, owner, waiting)
     missing = 0
     if crowd > 0:
         missing = _augment_all(cost, column, price, weight, held, owner, value, waiting[:crowd])
@@ -34,10 +37,10 @@ def assign_rows(cost, column, price, weight):
 
 
 @kernel
-def _take_best(column, weight, held, owner, waiting):
+def _take_best(column, weight, order, held, owner, waiting):
     """Each active row takes its best column if that is free; the others wait. Returns how many wait."""
     crowd = 0
-    for row in range(weight.size):
+    for row in order:
         if weight[row] > 0.0:
             best = column[row, 0] if column.shape[1] > 0 else -1
             if best >= 0 and owner[best] < 0:

@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import ProblemError
-from testbed.schedule.assign import Assignment
-from testbed.schedule.close import served_somewhere, shed
-from testbed.schedule.jesa import decision, jesa, select_at
+from testbed.schedule.arrays import Bools, Floats, Ints
+from testbed.schedule.shed import served_somewhere, shed
+from testbed.schedule.jesa import jesa
 from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.serve import best_hops, hop_prices, loads, pair_prices
+from testbed.schedule.serve import best_hops, decide, hop_prices, pair_prices, select_at
 from testbed.schedule.status import Status
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 def top_k(problem: Problem, k: int) -> Decision:
@@ -67,12 +64,9 @@ def lower_bound(problem: Problem) -> Decision:
     """LB(γ0, D): every link on its own best subcarrier, shared or not. No radio can run it."""
     hops = best_hops(problem)
     chosen = select_at(problem, pair_prices(problem, hops))
-    own_best = tuple(
-        Assignment(phase.column[:, 0].astype(np.int64), 0.0, np.zeros(0), (), Status.OPTIMAL)
-        for phase in problem.phases
-    )
+    own_best = tuple(phase.column[:, 0].astype(np.int64) for phase in problem.phases)
     bound = float(chosen.bound_j.sum())
-    return decision(problem, chosen.selected, own_best, bound, chosen.relaxed, 1, (), Status.NOT_RUNNABLE)
+    return decide(problem, chosen.selected, bound, chosen.relaxed, Status.NOT_RUNNABLE, subcarriers=own_best)
 
 
 def des_fixed(problem: Problem, seed: int = 0) -> Decision:
@@ -83,16 +77,16 @@ def des_fixed(problem: Problem, seed: int = 0) -> Decision:
     chosen = select_at(problem, pair_prices(problem, hop_prices(problem, fixed)))
     status = Status.RULE if (chosen.relaxed == floor.relaxed).all() else Status.SCARCE
     bound = float(floor.bound_j.sum())
-    return decision(problem, chosen.selected, fixed, bound, chosen.relaxed, 1, (), status)
+    return decide(problem, chosen.selected, bound, chosen.relaxed, status, subcarriers=fixed)
 
 
-def _random_allocation(cost: Floats, nodes: int, rng: np.random.Generator) -> Assignment:
+def _random_allocation(cost: Floats, nodes: int, rng: np.random.Generator) -> Ints:
     links = np.flatnonzero(~np.eye(nodes, dtype=bool).ravel())
     subcarrier = np.full(nodes * nodes, -1, dtype=np.int64)
     served = rng.permutation(links)[: cost.shape[1]]
     subcarrier[served] = rng.permutation(cost.shape[1])[: served.size]
     subcarrier[served[~np.isfinite(cost[served, subcarrier[served]])]] = -1
-    return Assignment(subcarrier, 0.0, np.zeros(0), (), Status.RULE)
+    return subcarrier
 
 
 def _reachable_prices(problem: Problem) -> Floats:
@@ -119,6 +113,6 @@ def _never_empty(problem: Problem, selected: Bools) -> Bools:
 
 def _ruled(problem: Problem, selected: Bools) -> Decision:
     floor = select_at(problem, pair_prices(problem, best_hops(problem)))
-    selected, assignments, scarce = shed(problem, selected)
-    status = Status.SCARCE if scarce else Status.RULE
-    return decision(problem, selected, assignments, float(floor.bound_j.sum()), floor.relaxed, 1, (), status)
+    kept, lost = shed(problem, selected)
+    status = Status.SCARCE if lost.any() else Status.RULE
+    return decide(problem, kept, float(floor.bound_j.sum()), floor.relaxed, status)

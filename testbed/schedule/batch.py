@@ -36,19 +36,44 @@ def choose_all(
     order = np.empty((energy.shape[0], experts), dtype=np.int64)
     first, members = group(line, energy.shape[0])
     for k in range(energy.shape[0]):
-        tokens = members[first[k] : first[k + 1]]
-        if tokens.size == 0:
-            continue
-        reachable = sort_reachable(energy, k, order)
-        if way == TABLE or (way == AUTO and table_pays(experts, limit, tokens.size)):
-            choose_from_table(
-                score, energy, k, order, reachable, tokens, need, limit, selected, energies, bounds, ended
-            )
-            continue
-        for n in tokens:
-            energies[n], bounds[n], nodes[n], ended[n] = choose(
-                score, n, energy, k, order, reachable, need[n], limit, gap, node_limit, f, p, reach, selected
-            )
+        if first[k] < first[k + 1]:
+            tokens = members[first[k] : first[k + 1]]
+            choose_line(
+                score, energy, k, tokens, need, limit, gap, node_limit, way,
+                order, f, p, reach, selected, energies, bounds, nodes, ended,
+            )  # fmt: skip
+
+
+@kernel
+def choose_line(
+    score: Floats,
+    energy: Floats,
+    k: int,
+    tokens: Ints,
+    need: Floats,
+    limit: int,
+    gap: float,
+    node_limit: int,
+    way: int,
+    order: Ints,
+    f: Floats,
+    p: Ints,
+    reach: Floats,
+    selected: Bools,
+    energies: Floats,
+    bounds: Floats,
+    nodes: Ints,
+    ended: Bytes,
+) -> None:
+    """The listed tokens all pay energy[k]. Scratch: order (lines, K), f and p (6, K + 1), reach (K + 1, D + 1)."""
+    reachable = sort_reachable(energy, k, order)
+    if way == TABLE or (way == AUTO and table_pays(score.shape[1], limit, tokens.size)):
+        choose_from_table(score, energy, k, order, reachable, tokens, need, limit, selected, energies, bounds, ended)
+        return
+    for n in tokens:
+        energies[n], bounds[n], nodes[n], ended[n] = choose(
+            score, n, energy, k, order, reachable, need[n], limit, gap, node_limit, f, p, reach, selected
+        )
 
 
 @kernel
@@ -93,14 +118,29 @@ def group(line: Ints, lines: int) -> tuple[Ints, Ints]:
 
 @kernel
 def table_pays(experts: int, limit: int, tokens: int) -> bool:
-    """Whether building and scanning the subset table beats searching, from measured costs in microseconds."""
-    if experts > MAX_EXPERTS:
-        return False
+    """Whether building and scanning the subset table beats searching, by measured costs."""
+    return experts <= MAX_EXPERTS and table_cost(experts, limit, tokens) < search_cost(experts, limit, tokens)
+
+
+@kernel
+def table_cost(experts: int, limit: int, tokens: int) -> float:
+    """Modelled microseconds of the subset table: fitted to K = 2 … 12, D = 1 … 12, on one core at 2.6 GHz."""
     sets, ways = 1.0, 1.0
     for k in range(1, limit + 1):
         ways *= (experts - k + 1) / k
         sets += ways
     lanes = (tokens + LANES - 1) // LANES * LANES
-    table = 2.0 + 0.02 * sets + 0.002 * 2.0**experts + lanes * (0.012 + 0.00016 * sets)
-    search = tokens * (0.15 + 0.018 * experts * min(limit, experts / 2))
-    return table < search
+    return 2.0 + 0.02 * sets + 0.002 * 2.0**experts + lanes * (0.012 + 0.00016 * sets)
+
+
+@kernel
+def search_cost(experts: int, limit: int, tokens: int) -> float:
+    """Modelled microseconds of the search: fitted to K = 4 … 64, D = 2 … 8, on the same core."""
+    return tokens * (0.15 + 0.018 * min(experts, 24.0) * min(limit, experts / 2))
+
+
+@kernel
+def line_cost(experts: int, limit: int, tokens: int) -> float:
+    """Modelled microseconds to choose for that many tokens that pay the same prices."""
+    search = search_cost(experts, limit, tokens)
+    return min(search, table_cost(experts, limit, tokens)) if experts <= MAX_EXPERTS else search

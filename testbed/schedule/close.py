@@ -1,103 +1,83 @@
-"""When links outnumber subcarriers: close links by regret until the rest can be served."""
+"""When links outnumber subcarriers: close pairs by regret until the rest can be served; compiled.
+
+The regret of a pair is the energy that its source's tokens lose without it. It is infinite when one of them would
+miss its QoS, and for pairs that fixed tokens use.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from testbed.schedule.assign import Assignment
-from testbed.schedule.problem import Problem
-from testbed.schedule.select import Selection, select_experts
-from testbed.schedule.serve import allocate, loads
+from testbed.schedule.arrays import Floats
+from testbed.schedule.compiled import kernel
+from testbed.schedule.rounds import Round, Scratch, State, assign, reselect
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+UNKNOWN = -1.0
 
 
-def shed(problem: Problem, selected: Bools) -> tuple[Bools, tuple[Assignment, ...], bool]:
-    """Take the lightest links out of a fixed selection until the rest can be served.
+@kernel
+def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floats, keep: int) -> float:
+    """Close pairs of a state, lowest regret first, until every phase can be assigned. Returns its energy.
 
-    A token that loses all its experts stays with its own. Returns (selection, assignments, whether links went).
+    price (K, K) is what open pairs are expected to cost; closed ones become inf there. Pair i·K + j = keep is not
+    closed. inf = a dead end: some link cannot be served, and no pair can be closed without a token missing its QoS.
     """
-    selected = selected.copy()
-    first = True
+    K = r.compute.size
+    regret = np.full((K, K), UNKNOWN)
     while True:
-        load = loads(selected, problem.source)
-        np.fill_diagonal(load, 0.0)
-        assignments = allocate(problem, load)
-        if not any(a.unserved for a in assignments):
-            return selected, assignments, not first
-        first = False
-        dead = ~served_somewhere(problem) & (load > 0)
-        if dead.any():
-            i, j = (int(k) for k in np.argwhere(dead)[0])
-        else:
-            i, j = (int(k) for k in np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape))
-        selected[problem.source == i, j] = False
-        empty = ~selected.any(axis=1) & np.isfinite(problem.compute_energy_j[problem.source])
-        selected[empty, problem.source[empty]] = True
-
-
-def served_somewhere(problem: Problem) -> Bools:
-    """(K, K) pairs that have a usable subcarrier on every hop; the diagonal is True."""
-    K = problem.nodes
-    usable = np.isfinite(problem.phases[0].price[:, 0]).reshape(K, K)
-    if len(problem.phases) > 1:
-        usable = usable & np.isfinite(problem.phases[1].price[:, 0]).reshape(K, K).T
-    np.fill_diagonal(usable, True)
-    return usable
-
-
-def close_by_regret(problem: Problem, floor: Selection, price: Floats) -> tuple[Bools, tuple[Assignment, ...], Bools]:
-    """Close links, cheapest regret first, until the others can all be served.
-
-    price (K, K) is what open links are expected to cost per token. The regret of a link is what its source's tokens
-    lose without it: first the number that lose their QoS, then energy. Returns (selection, assignments, short).
-    """
-    price = price.copy()
-    choices = {i: _choose(problem, floor, price[i], i) for i in range(problem.nodes)}
-    regrets: dict[int, dict[int, tuple[int, float]]] = {}
-    while True:
-        selected, short = _gather(problem, choices)
-        load = loads(selected, problem.source)
-        np.fill_diagonal(load, 0.0)
-        assignments = allocate(problem, load)
-        if not any(a.unserved for a in assignments):
-            return selected, assignments, short
-        for i in range(problem.nodes):
-            if i not in regrets:
-                regrets[i] = {
-                    int(j): _regret(problem, floor, price[i], i, int(j), choices[i]) for j in np.flatnonzero(load[i])
-                }
-        _, i, j = min((regret, i, j) for i, row in regrets.items() for j, regret in row.items())
+        energy = assign(r, s)
+        if energy < np.inf:
+            return energy
+        pair = _least_regret(r, s, w, spare, price, regret, keep)
+        if pair < 0:
+            return np.inf
+        i, j = pair // K, pair % K
         price[i, j] = np.inf
-        choices[i] = _choose(problem, floor, price[i], i)
-        del regrets[i]
+        reselect(r, s, w, i, price)
+        regret[i, :] = UNKNOWN
 
 
-_Choice = tuple[NDArray[np.intp], Bools, Bools, float]
+@kernel
+def _least_regret(r: Round, s: State, w: Scratch, spare: State, price: Floats, regret: Floats, keep: int) -> int:
+    """The pair in use that is missed least, or −1; unknown regrets are found on the way."""
+    K = r.compute.size
+    best, least = -1, np.inf
+    for row in r.order_0:
+        i, j = row // K, row % K
+        if i == j or s.load[i, j] == 0.0 or r.fixed[i, j] > 0.0 or row == keep:
+            continue
+        if regret[i, j] == UNKNOWN:
+            regret[i, j] = _regret(r, s, w, spare, price, i, j)
+        if regret[i, j] < least:
+            best, least = row, regret[i, j]
+    return best
 
 
-def _choose(problem: Problem, floor: Selection, price: Floats, source: int) -> _Choice:
-    """(tokens of the source, their sets, which fall short, energy) at these prices."""
-    here = np.flatnonzero(problem.source == source)
-    chosen = select_experts(problem.score[here], price, problem.required[here], problem.max_experts)
-    keep = floor.relaxed[here] & ~(floor.selected[here] & ~np.isfinite(price)).any(axis=1)
-    selected = np.where(keep[:, None], floor.selected[here], chosen.selected)
-    energy = float(np.where(selected, np.where(np.isfinite(price), price, 0.0), 0.0).sum())
-    return here, selected, chosen.relaxed & ~keep, energy
+@kernel
+def _regret(r: Round, s: State, w: Scratch, spare: State, price: Floats, i: int, j: int) -> float:
+    """What closing pair (i, j) costs the tokens of source i at these prices. The state is left as it was."""
+    before = 0.0
+    save_source(r, s, spare, i)
+    for k in range(price.shape[0]):
+        if s.load[i, k] > r.fixed[i, k]:
+            before += (s.load[i, k] - r.fixed[i, k]) * price[i, k]
+    old = price[i, j]
+    price[i, j] = np.inf
+    met = reselect(r, s, w, i, price)
+    after = 0.0
+    for k in range(r.first[i], r.first[i + 1]):
+        after += w.energies[r.members[k]]
+    price[i, j] = old
+    save_source(r, spare, s, i)
+    return max(after - before, 0.0) if met else np.inf
 
 
-def _regret(problem: Problem, floor: Selection, price: Floats, i: int, j: int, now: _Choice) -> tuple[int, float]:
-    without = price.copy()
-    without[j] = np.inf
-    then = _choose(problem, floor, without, i)
-    return int(then[2].sum()) - int(now[2].sum()), then[3] - now[3]
-
-
-def _gather(problem: Problem, choices: dict[int, _Choice]) -> tuple[Bools, Bools]:
-    selected = np.zeros(problem.score.shape, dtype=np.bool_)
-    short = np.zeros(problem.tokens, dtype=np.bool_)
-    for here, sets, missing, _ in choices.values():
-        selected[here], short[here] = sets, missing
-    return selected, short
+@kernel
+def save_source(r: Round, source: State, target: State, i: int) -> None:
+    """Copy what belongs to the tokens of source i: their sets and the loads of its pairs."""
+    for k in range(r.first[i], r.first[i + 1]):
+        n = r.members[k]
+        for j in range(r.compute.size):
+            target.selected[n, j] = source.selected[n, j]
+    for j in range(r.compute.size):
+        target.load[i, j] = source.load[i, j]

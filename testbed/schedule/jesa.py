@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from testbed.errors import ProblemError
-from testbed.schedule.assign import Assignment
-from testbed.schedule.close import close_by_regret
+from testbed.schedule.arrays import Bools, Floats, Ints
+from testbed.schedule.batch import group
+from testbed.schedule.bounds import Multipliers
+from testbed.schedule.climb import alternate, fit
+from testbed.schedule.joint import close_in
 from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.select import Selection, select_experts
-from testbed.schedule.serve import allocate, best_hops, energies, hop_prices, loads, pair_prices
+from testbed.schedule.rounds import Round, Scratch, State
+from testbed.schedule.select import QOS_TOLERANCE, Selection
+from testbed.schedule.serve import best_hops, decide, loads, pair_prices, select_at
+from testbed.schedule.shed import shed
 from testbed.schedule.status import Status
 
-Floats = NDArray[np.float64]
-EPSILON = 1e-9
 METHODS = ("full", "alternate")
+SEARCH_NODES = 2_000
+MAX_SWEEPS = 6
 
 
 def jesa(
@@ -24,7 +28,8 @@ def jesa(
     method: str = "full",
     start: str | None = None,
     previous: Decision | None = None,
-    max_iterations: int = 50,
+    gap: float = 1e-6,
+    effort: float = 3000.0,
 ) -> Decision:
     """Choose experts and subcarriers together."""
     if method not in METHODS:
@@ -32,60 +37,61 @@ def jesa(
     ideal = pair_prices(problem, best_hops(problem))
     floor = select_at(problem, ideal)
     bound = float(floor.bound_j.sum())
-    short = np.zeros(problem.tokens, dtype=np.bool_)
-    assignments = allocate(problem, loads(floor.selected, problem.source))
-    selected = floor.selected
-    if any(a.unserved for a in assignments):
-        selected, assignments, short = close_by_regret(problem, floor, ideal)
-    energy, trace = np.inf, []
-    while len(trace) < max_iterations:
-        now = cost_of(problem, selected, assignments)
-        if not now < energy * (1 - 1e-12):
-            break
-        energy, best = now, (selected, assignments)
-        trace.append(now)
-        kept = allocate(problem, weights(problem, selected))
-        chosen = select_at(problem, pair_prices(problem, hop_prices(problem, kept)))
-        hold = floor.relaxed | short
-        selected = np.where(hold[:, None], selected, chosen.selected)
-        assignments = allocate(problem, loads(selected, problem.source))
-    status = Status.SCARCE if short.any() else None
-    return decision(problem, *best, bound, floor.relaxed | short, len(trace), tuple(trace), status)
+    r, s, w = pose(problem, floor, ideal)
+    relaxed = floor.relaxed
+    trial, spare = like(s), like(s)
+    status = None
+    energy = fit(r, s, w, spare, ideal.copy())
+    if energy == np.inf:
+        kept, lost = shed(problem, floor.selected)
+        return decide(problem, kept, bound, relaxed | lost, Status.SCARCE)
+    trace = [energy]
+    if energy > bound * (1 + 1e-12):
+        energy, _ = alternate(r, s, w, spare, energy)
+        trace.append(energy)
+        if method == "full":
+            b = multipliers(r, s)
+            energy, bound, _ = close_in(r, s, w, trial, spare, b, energy, bound, gap, effort)
+            trace.append(energy)
+    held = (s.held_0, s.held_1)[: len(problem.phases)]
+    return decide(
+        problem, s.selected, bound, relaxed, status, iterations=len(trace), trace=tuple(trace), subcarriers=held
+    )
 
 
-def select_at(problem: Problem, price: Floats) -> Selection:
-    """DES for all tokens at pair prices (K, K)."""
-    return select_experts(problem.score, price, problem.qos, problem.max_experts, row=problem.source)
+def multipliers(r: Round, s: State) -> Multipliers:
+    N, K = r.score.shape
+    return Multipliers(
+        s.dual_0.copy(), s.dual_1.copy(), np.empty((N, K)), np.empty((N, K)), np.empty((N, K)), s.selected.copy(),
+        np.zeros(N), np.zeros(N), np.zeros(N, dtype=np.int64), np.zeros(N, dtype=np.int8), np.ones(2),
+    )  # fmt: skip
 
 
-def weights(problem: Problem, selected: NDArray[np.bool_]) -> Floats:
-    """Loads, with a little weight on idle links so that each keeps a subcarrier of its own and stays in play."""
-    return np.maximum(loads(selected, problem.source), EPSILON)
+def pose(problem: Problem, floor: Selection, ideal: Floats) -> tuple[Round, State, Scratch]:
+    K, N = problem.nodes, problem.tokens
+    line = np.where(floor.relaxed, K, problem.source)
+    first, members = group(line, K + 1)
+    fixed = loads(floor.selected[floor.relaxed], problem.source[floor.relaxed])
+    phases = [problem.phases[0], problem.phases[-1]]
+    limit = min(problem.max_experts, K)
+    arrays = []
+    for phase in phases:
+        arrays += [phase.cost, phase.column, phase.price, np.argsort(phase.price[:, 0], kind="stable")]
+    r = Round(
+        problem.score, problem.required - QOS_TOLERANCE, first[: K + 1].copy(), members, fixed, problem.source, floor.relaxed, limit, SEARCH_NODES,
+        problem.compute_energy_j, ideal, len(problem.phases), *arrays,
+    )  # fmt: skip
+    s = State(
+        floor.selected.copy(), loads(floor.selected, problem.source),
+        np.empty(K * K, dtype=np.int64), np.zeros(phases[0].cost.shape[1]),
+        np.empty(K * K, dtype=np.int64), np.zeros(phases[1].cost.shape[1]),
+    )  # fmt: skip
+    w = Scratch(
+        np.empty((6, K + 1)), np.empty((6, K + 1), dtype=np.int64), np.empty((K + 1, limit + 1)), np.empty((K, K), dtype=np.int64),
+        np.zeros(N), np.zeros(N), np.zeros(N, dtype=np.int64), np.zeros(N, dtype=np.int8), np.zeros(1),
+    )  # fmt: skip
+    return r, s, w
 
 
-def cost_of(problem: Problem, selected: NDArray[np.bool_], assignments: tuple[Assignment, ...]) -> float:
-    communication, computation = energies(problem, loads(selected, problem.source), hop_prices(problem, assignments))
-    return float(communication.sum() + computation.sum())
-
-
-def decision(
-    problem: Problem,
-    selected: NDArray[np.bool_],
-    assignments: tuple[Assignment, ...],
-    bound: float,
-    relaxed: NDArray[np.bool_],
-    iterations: int,
-    trace: tuple[float, ...],
-    status: Status | None = None,
-) -> Decision:
-    K = problem.nodes
-    load = loads(selected, problem.source)
-    communication, computation = energies(problem, load, hop_prices(problem, assignments))
-    total = float(communication.sum() + computation.sum())
-    apart = load * (1 - np.eye(K)) > 0
-    held = [a.subcarrier.reshape(K, K) for a in assignments]
-    forward = np.where(apart, held[0], -1)
-    back = np.where(apart.T, held[1], -1) if len(held) > 1 else None
-    if status is None:
-        status = Status.OPTIMAL if total - bound <= 1e-9 * total else Status.WITHIN_GAP
-    return Decision(selected, forward, back, communication, computation, bound, relaxed, status, iterations, trace)
+def like(s: State) -> State:
+    return State(*(np.empty_like(a) for a in s))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import NDArray
 
+from testbed.schedule.arrays import Bools, Floats, Ints
 from testbed.schedule.assign import Assignment, assign_subcarriers
 from testbed.schedule.compiled import kernel
+from testbed.schedule.problem import Decision, Problem
+from testbed.schedule.select import Selection, select_experts
+from testbed.schedule.status import Status
 
-if TYPE_CHECKING:
-    from testbed.schedule.problem import Problem
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+OPTIMALITY = 1e-9
+"""A relative gap this small counts as none: it is the rounding of the sums."""
 
 
 @kernel
-def loads(selected, source):
+def loads(selected: Bools, source: Ints) -> Floats:
     """(K, K) tokens that source i sends to expert j; the diagonal counts those that stay."""
     tokens, nodes = selected.shape
     load = np.zeros((nodes, nodes))
@@ -29,37 +27,35 @@ def loads(selected, source):
     return load
 
 
+def select_at(problem: Problem, price: Floats) -> Selection:
+    """DES for all tokens at pair prices (K, K)."""
+    return select_experts(problem.score, price, problem.qos, problem.max_experts, row=problem.source)
+
+
 def allocate(problem: Problem, weight: Floats) -> tuple[Assignment, ...]:
     """Assign subcarriers in every phase to pairs (source, expert) of the given weights (K, K).
 
-    The return phase carries the result of pair (i, j) over the directed link j→i.
+    The return phase carries the result of pair (i, j) over the directed link j→i. The diagonal needs no link.
     """
     apart = weight.copy()
     np.fill_diagonal(apart, 0.0)
-    rows = (apart.ravel(), apart.T.ravel())
+    rows = (apart.ravel(), np.ascontiguousarray(apart.T).ravel())[: len(problem.phases)]
     return tuple(
-        assign_subcarriers(phase.cost, row, candidates=phase) for phase, row in zip(problem.phases, rows, strict=False)
+        assign_subcarriers(phase.cost, row, candidates=phase) for phase, row in zip(problem.phases, rows, strict=True)
     )
 
 
-def hop_prices(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple[Floats, ...]:
-    """Joule per token of each directed link (from, to) on its own subcarrier, in each phase; inf where it has none."""
+def hop_prices(problem: Problem, subcarriers: tuple[Ints, ...]) -> tuple[Floats, ...]:
+    """Joule per token of each directed link (from, to) on its own subcarrier, phase by phase; inf where it has none."""
     K = problem.nodes
     hops = []
-    for phase, assignment in zip(problem.phases, assignments, strict=True):
+    for phase, subcarrier in zip(problem.phases, subcarriers, strict=True):
+        held = subcarrier.ravel()
         price = np.full(K * K, np.inf)
-        served = np.flatnonzero(assignment.subcarrier >= 0)
-        price[served] = phase.cost[served, assignment.subcarrier[served]]
+        served = np.flatnonzero(held >= 0)
+        price[served] = phase.cost[served, held[served]]
         hops.append(price.reshape(K, K))
     return tuple(hops)
-
-
-def pair_prices(problem: Problem, hops: tuple[Floats, ...]) -> Floats:
-    """(K, K) joule of one token of source i at expert j: computing, and every hop unless i = j."""
-    there = hops[0] if len(hops) == 1 else hops[0] + hops[1].T
-    there = there.copy()
-    np.fill_diagonal(there, 0.0)
-    return there + problem.compute_energy_j
 
 
 def best_hops(problem: Problem) -> tuple[Floats, ...]:
@@ -68,14 +64,47 @@ def best_hops(problem: Problem) -> tuple[Floats, ...]:
     return tuple(phase.price[:, 0].reshape(K, K) for phase in problem.phases)
 
 
-def energies(problem: Problem, load: Floats, hops: tuple[Floats, ...]) -> tuple[Floats, Floats]:
-    """(communication (K, K) per pair over all hops, computation (K,)) of the given loads, joule."""
-    there = hops[0] if len(hops) == 1 else hops[0] + hops[1].T
-    carried = load.copy()
-    np.fill_diagonal(carried, 0.0)
-    communication = np.zeros_like(carried)
-    np.multiply(carried, there, out=communication, where=carried > 0)
+def link_prices(hops: tuple[Floats, ...]) -> Floats:
+    """(K, K) joule to carry one token of source i to expert j and, with two hops, its result back; 0 at home."""
+    there = hops[0].copy() if len(hops) == 1 else hops[0] + hops[1].T
+    np.fill_diagonal(there, 0.0)
+    return there
+
+
+def pair_prices(problem: Problem, hops: tuple[Floats, ...]) -> Floats:
+    """(K, K) joule of one token of source i at expert j: carrying and computing."""
+    return link_prices(hops) + problem.compute_energy_j
+
+
+def decide(
+    problem: Problem,
+    selected: Bools,
+    bound_j: float,
+    relaxed: Bools,
+    status: Status | None = None,
+    *,
+    iterations: int = 1,
+    trace: tuple[float, ...] = (),
+    subcarriers: tuple[Ints, ...] | None = None,
+) -> Decision:
+    """Price a selection on its best subcarriers, or on the given ones, phase by phase (K·K,), −1 = none.
+
+    Without a status it is OPTIMAL when the bound proves it, else WITHIN_GAP.
+    """
+    K = problem.nodes
+    load = loads(selected, problem.source)
+    if subcarriers is None:
+        subcarriers = tuple(a.subcarrier for a in allocate(problem, load))
+    busy = (load > 0) & ~np.eye(K, dtype=np.bool_)
+    there = link_prices(hop_prices(problem, subcarriers))
+    communication = np.multiply(load, there, out=np.zeros((K, K)), where=busy)
     used = load.sum(axis=0)
-    computation = np.zeros(problem.nodes)
-    np.multiply(used, problem.compute_energy_j, out=computation, where=used > 0)
-    return communication, computation
+    computation = np.multiply(used, problem.compute_energy_j, out=np.zeros(K), where=used > 0)
+    total = float(communication.sum() + computation.sum())
+    if status is None:
+        status = Status.OPTIMAL if total - bound_j <= OPTIMALITY * total else Status.WITHIN_GAP
+    if total - bound_j <= OPTIMALITY * total and status is Status.OPTIMAL:
+        bound_j = total
+    held = [np.where(b, s.reshape(K, K), -1) for s, b in zip(subcarriers, (busy, busy.T), strict=False)]
+    back = held[1] if len(held) > 1 else None
+    return Decision(selected, held[0], back, communication, computation, bound_j, relaxed, status, iterations, trace)

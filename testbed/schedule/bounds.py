@@ -1,0 +1,189 @@
+"""Lower bounds on the joint optimum, and the certificate that a decision carries.
+
+LB prices every link at its own best subcarrier, shared or not. The certificate is a Lagrangian bound: a subcarrier m
+that is used has a price λ_m ≥ 0, charged to the tokens of its link in shares θ_nl ≥ 0 with Σ_n θ_nl ≤ 1 for every link,
+
+    L(λ, θ) = −Σ_m λ_m + Σ_n min over sets S of Σ_{l∈S} [ a + min_m (c_lm + θ_nl λ_m) ],
+
+since the tokens that really share a link never pay more than λ_m together. Shares start with the tokens that use the
+link in the decision, and follow those that the relaxation lets use it; prices move by subgradient steps. Every step
+is a valid bound, so the best one is kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
+from testbed.schedule.batch import choose_all, search_cost
+from testbed.schedule.compiled import kernel
+from testbed.schedule.rounds import Round, Scratch, State
+
+PATIENCE = 4
+"""Steps without a better bound before the step is halved."""
+
+MEMORY = 0.7
+"""How much of a token's past use of a link counts in its share."""
+
+
+class Multipliers(NamedTuple):
+    """Where the bound search stands, changed in place.
+
+    dual_h (M_h,) prices of subcarriers; use (N, K) how much each token used each pair lately, share (N, K) its part;
+    price (N, K) what each token is charged; selected (N, K), proven (N,) the relaxed choice and its bound;
+    stride (2,) the step's length and the steps since the last better bound.
+    """
+
+    dual_0: Floats
+    dual_1: Floats
+    use: Floats
+    share: Floats
+    price: Floats
+    selected: Bools
+    spent: Floats
+    proven: Floats
+    nodes: Ints
+    ended: Bytes
+    stride: Floats
+
+
+@kernel
+def start_bound(s: State, b: Multipliers) -> None:
+    """Start from the duals and the loads of a decision."""
+    b.dual_0[:] = s.dual_0
+    b.dual_1[:] = s.dual_1
+    for n in range(b.use.shape[0]):
+        for j in range(b.use.shape[1]):
+            b.use[n, j] = 1.0 if s.selected[n, j] else 0.0
+    b.stride[0], b.stride[1] = 1.0, 0.0
+
+
+@kernel
+def raise_bound(r: Round, s: State, w: Scratch, b: Multipliers, energy: float, bound: float) -> float:
+    """One step: the better of `bound` and the certificate at the multipliers, which then move on.
+
+    s is the best decision known, of that energy. The relaxed choice is left in b.selected.
+    """
+    tokens, K = r.score.shape
+    _shares(b.use, r.source, K, b.share)
+    _token_prices(r, b)
+    line = np.arange(tokens)
+    choose_all(
+        r.score, b.price, line, r.need, r.limit, 0.0, r.node_limit, 2,
+        b.selected, b.spent, b.proven, b.nodes, b.ended,
+    )  # fmt: skip
+    w.spent[0] += search_cost(K, r.limit, tokens)
+    value = _value(r, s, b)
+    b.stride[1] += 1.0
+    if value > bound + 1e-4 * (energy - bound):
+        b.stride[1] = 0.0
+    if b.stride[1] >= PATIENCE:
+        b.stride[0], b.stride[1] = b.stride[0] / 2, 0.0
+    _step(r, b, b.stride[0] * max(energy - value, 0.0))
+    for n in range(tokens):
+        for j in range(K):
+            b.use[n, j] = MEMORY * b.use[n, j] + (1.0 - MEMORY if b.selected[n, j] else 0.0)
+    return max(bound, value)
+
+
+@kernel
+def _shares(use: Floats, source: Ints, K: int, share: Floats) -> None:
+    """Each token's part of its links: its use over the use of all tokens of the source."""
+    total = np.zeros((K, K))
+    for n in range(use.shape[0]):
+        for j in range(K):
+            total[source[n], j] += use[n, j]
+    for n in range(use.shape[0]):
+        for j in range(K):
+            share[n, j] = use[n, j] / total[source[n], j] if use[n, j] > 0.0 else 0.0
+
+
+@kernel
+def _token_prices(r: Round, b: Multipliers) -> None:
+    K = r.compute.size
+    for n in range(r.source.size):
+        i = r.source[n]
+        for j in range(K):
+            price = r.compute[j]
+            if i != j:
+                price += charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[0]
+                if r.hops == 2:
+                    price += charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[0]
+            b.price[n, j] = price
+
+
+@kernel
+def charged(column: Shorts, price: Floats, row: int, dual: Floats, share: float) -> tuple[float, int]:
+    """min_m (c_lm + share·λ_m) and its m. Outside the list λ ≥ 0 and c is no less than the list's last; then m = −1."""
+    best, where = np.inf, -1
+    last = column.shape[1] - 1
+    for k in range(last + 1):
+        m = column[row, k]
+        if m < 0 or price[row, k] >= best:
+            return best, where
+        cost = price[row, k] + share * dual[m]
+        if cost < best:
+            best, where = cost, m
+    if last + 1 < dual.size and last >= 0 and price[row, last] < best:
+        return price[row, last], -1
+    return best, where
+
+
+@kernel
+def _value(r: Round, s: State, b: Multipliers) -> float:
+    """L(λ, θ); frozen tokens pay for their own set, which replaces what was chosen for them."""
+    value = -b.dual_0.sum()
+    if r.hops == 2:
+        value -= b.dual_1.sum()
+    for n in range(r.source.size):
+        if r.frozen[n]:
+            for j in range(r.compute.size):
+                b.selected[n, j] = s.selected[n, j]
+                if s.selected[n, j]:
+                    value += b.price[n, j]
+        else:
+            value += b.proven[n]
+    return value
+
+
+@kernel
+def _step(r: Round, b: Multipliers, distance: float) -> None:
+    """Polyak's step: prices of subcarriers used more than once rise, those of unused ones fall."""
+    K = r.compute.size
+    slope_0, slope_1 = np.full(b.dual_0.size, -1.0), np.full(b.dual_1.size, -1.0)
+    for n in range(r.source.size):
+        i = r.source[n]
+        for j in range(K):
+            if b.selected[n, j] and i != j:
+                m = charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[1]
+                if m >= 0:
+                    slope_0[m] += b.share[n, j]
+                if r.hops == 2:
+                    m = charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[1]
+                    if m >= 0:
+                        slope_1[m] += b.share[n, j]
+    norm = _norm(slope_0, b.dual_0)
+    if r.hops == 2:
+        norm += _norm(slope_1, b.dual_1)
+    if norm > 0.0:
+        _move(slope_0, b.dual_0, distance / norm)
+        if r.hops == 2:
+            _move(slope_1, b.dual_1, distance / norm)
+
+
+@kernel
+def _norm(slope: Floats, dual: Floats) -> float:
+    """Squared length of the part of the slope that can move."""
+    total = 0.0
+    for m in range(slope.size):
+        if dual[m] > 0.0 or slope[m] > 0.0:
+            total += slope[m] * slope[m]
+    return total
+
+
+@kernel
+def _move(slope: Floats, dual: Floats, step: float) -> None:
+    for m in range(slope.size):
+        dual[m] = max(0.0, dual[m] + step * slope[m])

@@ -1,0 +1,212 @@
+"""What the joint search works on: the round as plain arrays, and a state of it; compiled steps between states.
+
+A pair (i, j) is source i and expert j. It uses the directed link i→j in phase 0, row i·K + j, and, with two hops,
+the link j→i in phase 1, row j·K + i.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
+from testbed.schedule.augment import assign_rows
+from testbed.schedule.batch import choose_line, line_cost
+from testbed.schedule.branch import RELAXED
+from testbed.schedule.compiled import kernel
+
+
+class Round(NamedTuple):
+    """The constants of a search.
+
+    score (N, K), need (N,) the QoS less its tolerance, source (N,). Tokens that are `frozen` (N,) keep their set and are
+    counted in `fixed` (K, K); members[first[i] : first[i + 1]] are the others of source i. compute (K,) joule; ideal (K, K) pair prices on every link's
+    own best subcarriers. Phase h has cost_h (K², M_h), column_h and price_h (K², T_h); with one hop phase 1 is unused.
+    order_h lists the rows of phase h by an order that does not depend on how nodes are numbered.
+    """
+
+    score: Floats
+    need: Floats
+    first: Ints
+    members: Ints
+    fixed: Floats
+    source: Ints
+    frozen: Bools
+    limit: int
+    node_limit: int
+    compute: Floats
+    ideal: Floats
+    hops: int
+    cost_0: Floats
+    column_0: Shorts
+    price_0: Floats
+    order_0: Ints
+    cost_1: Floats
+    column_1: Shorts
+    price_1: Floats
+    order_1: Ints
+
+
+class State(NamedTuple):
+    """A point of the search, changed in place.
+
+    selected (N, K); load (K, K) tokens of each pair; held_h (K²,) subcarrier of each row; dual_h (M_h,) their prices.
+    """
+
+    selected: Bools
+    load: Floats
+    held_0: Ints
+    dual_0: Floats
+    held_1: Ints
+    dual_1: Floats
+
+
+class Scratch(NamedTuple):
+    """Room for the selection kernels (see `batch.choose_line`), and the modelled microseconds spent so far, (1,)."""
+
+    f: Floats
+    p: Ints
+    reach: Floats
+    order: Ints
+    energies: Floats
+    bounds: Floats
+    nodes: Ints
+    ended: Bytes
+    spent: Floats
+
+
+@kernel
+def reselect(r: Round, s: State, w: Scratch, i: int, price: Floats) -> bool:
+    """Choose again for the free tokens of source i at price[i]; False if one of them misses its QoS."""
+    experts = r.score.shape[1]
+    for j in range(experts):
+        s.load[i, j] = r.fixed[i, j]
+    tokens = r.members[r.first[i] : r.first[i + 1]]
+    if tokens.size == 0:
+        return True
+    choose_line(
+        r.score, price, i, tokens, r.need, r.limit, 0.0, r.node_limit, 0,
+        w.order, w.f, w.p, w.reach, s.selected, w.energies, w.bounds, w.nodes, w.ended,
+    )  # fmt: skip
+    w.spent[0] += line_cost(experts, r.limit, tokens.size)
+    met = True
+    for n in tokens:
+        met = met and w.ended[n] != RELAXED
+        for j in range(experts):
+            if s.selected[n, j]:
+                s.load[i, j] += 1.0
+    return met
+
+
+@kernel
+def assign(r: Round, s: State) -> float:
+    """Assign the loads of a state; returns its energy, inf if some link cannot be served."""
+    K = r.compute.size
+    weight = np.zeros(K * K)
+    energy = 0.0
+    for i in range(K):
+        for j in range(K):
+            if s.load[i, j] > 0.0:
+                energy += s.load[i, j] * r.compute[j]
+                if i != j:
+                    weight[i * K + j] = s.load[i, j]
+    held, dual, total, missing = assign_rows(r.cost_0, r.column_0, r.price_0, weight, r.order_0)
+    s.held_0[:] = held
+    s.dual_0[:] = dual
+    energy += total
+    if r.hops == 2:
+        back = np.zeros(K * K)
+        for i in range(K):
+            for j in range(K):
+                back[j * K + i] = weight[i * K + j]
+        held, dual, total, short = assign_rows(r.cost_1, r.column_1, r.price_1, back, r.order_1)
+        s.held_1[:] = held
+        s.dual_1[:] = dual
+        energy += total
+        missing += short
+    return energy if missing == 0 else np.inf
+
+
+@kernel
+def copy_state(source: State, target: State) -> None:
+    """Make `target` equal to `source`."""
+    target.selected[:] = source.selected
+    target.load[:] = source.load
+    target.held_0[:] = source.held_0
+    target.dual_0[:] = source.dual_0
+    target.held_1[:] = source.held_1
+    target.dual_1[:] = source.dual_1
+
+
+@kernel
+def current_prices(r: Round, s: State, price: Floats) -> None:
+    """Pair prices on the subcarriers that links hold; idle links are priced at their best free subcarrier."""
+    K = r.compute.size
+    for i in range(K):
+        for j in range(K):
+            price[i, j] = r.compute[j]
+    _add_hop(r.cost_0, r.column_0, s.held_0, price, False)
+    if r.hops == 2:
+        _add_hop(r.cost_1, r.column_1, s.held_1, price, True)
+
+
+@kernel
+def _add_hop(cost: Floats, column: Shorts, held: Ints, price: Floats, back: bool) -> None:
+    K = price.shape[0]
+    taken = np.zeros(cost.shape[1], dtype=np.bool_)
+    for m in held:
+        if m >= 0:
+            taken[m] = True
+    for i in range(K):
+        for j in range(K):
+            row = i * K + j
+            m = held[row] if held[row] >= 0 else best_free(row, cost, column, taken)
+            if i == j:
+                continue
+            hop = cost[row, m] if m >= 0 else np.inf
+            if back:
+                price[j, i] += hop
+            else:
+                price[i, j] += hop
+
+
+@kernel
+def best_free(row: int, cost: Floats, column: Shorts, taken: Bools) -> int:
+    """The cheapest usable subcarrier of a row that nobody holds, or −1."""
+    width = column.shape[1]
+    for k in range(width):
+        m = column[row, k]
+        if m < 0:
+            return -1
+        if not taken[m]:
+            return m
+    best = -1
+    for m in range(cost.shape[1]):
+        if not taken[m] and cost[row, m] < np.inf and (best < 0 or cost[row, m] < cost[row, best]):
+            best = m
+    return best
+
+
+@kernel
+def dual_prices(r: Round, s: State, scale: float, price: Floats) -> None:
+    """Pair prices that charge `scale` times the dual of a subcarrier, shared by the tokens of the link."""
+    K = r.compute.size
+    for i in range(K):
+        for j in range(K):
+            price[i, j] = r.compute[j]
+            if i != j:
+                share = scale / max(s.load[i, j], 1.0)
+                price[i, j] += _shared(i * K + j, r.column_0, r.price_0, s.dual_0, share)
+                if r.hops == 2:
+                    price[i, j] += _shared(j * K + i, r.column_1, r.price_1, s.dual_1, share)
+
+
+@kernel
+def _shared(row: int, column: Shorts, price: Floats, dual: Floats, share: float) -> float:
+    best = np.inf
+    for k in range(column.shape[1]):
+        if column[row, k] < 0:
+            break
+        best = min(best, price[row, k] + share * dual[column[row, k]])
+    return best

@@ -1,0 +1,38 @@
+"""When not even closing helps: give up links of a selection until the rest can be served."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from testbed.schedule.arrays import Bools
+from testbed.schedule.problem import Problem
+from testbed.schedule.serve import allocate, best_hops, link_prices, loads
+
+
+def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
+    """Take dead links, then the lightest, out of a selection until the rest can be served.
+
+    A token that loses all its experts stays with its own. Returns (selection, tokens that lost an expert).
+    """
+    kept = selected.copy()
+    usable = served_somewhere(problem)
+    for i, j in np.argwhere(~usable):
+        kept[problem.source == i, j] = False
+    while True:
+        _stay_home(problem, kept)
+        load = loads(kept, problem.source)
+        np.fill_diagonal(load, 0.0)
+        if not any(a.unserved for a in allocate(problem, load)):
+            return kept, (selected & ~kept).any(axis=1)
+        i, j = np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape)
+        kept[problem.source == i, j] = False
+
+
+def served_somewhere(problem: Problem) -> Bools:
+    """(K, K) pairs that have a usable subcarrier on every hop; the diagonal is True."""
+    return np.isfinite(link_prices(best_hops(problem)))
+
+
+def _stay_home(problem: Problem, selected: Bools) -> None:
+    empty = ~selected.any(axis=1) & (problem.required > 0) & np.isfinite(problem.compute_energy_j[problem.source])
+    selected[empty, problem.source[empty]] = True
