@@ -73,7 +73,12 @@ def lmmse(grid: Grid, h: Channel, error: float, taps: int) -> tuple[Channel, flo
     basis, _ = delay_basis(grid, taps)
     power = float(np.mean(np.abs(h) ** 2)) - error
     gains = lmmse_gains(grid, power, error, taps)
-    return _project(h, basis, gains), float(error * np.sum(gains) / len(grid.used))
+    return _project(h, basis, gains), lmmse_error(grid, power, error, taps)
+
+
+def lmmse_error(grid: Grid, power: float, error: float, taps: int) -> float:
+    """Mean squared error a subcarrier of `lmmse`, for mean channel power and error variance of the input."""
+    return float(error * np.sum(lmmse_gains(grid, power, error, taps)) / len(grid.used))
 
 
 def _project(h: Channel, basis: Channel, gains: Doubles) -> Channel:
@@ -103,34 +108,62 @@ def _project_rows(h: Channel, basis: Channel, gains: NDArray[np.float32], out: C
 
 def ramp(grid: Grid, delay: NDArray[np.floating[Any]] | float) -> Channel:
     """(…, U) complex64 response exp(−j2πk·delay/N) of a pure delay (…) in samples."""
-    turns = np.multiply.outer(np.asarray(delay, np.float64), grid.offsets / grid.fft_size)
-    return np.asarray(np.exp(-2j * np.pi * turns).astype(np.complex64))
+    delays = np.asarray(delay, np.float64)
+    out = np.empty((delays.size, len(grid.offsets)), np.complex64)
+    _fill_ramp(delays.ravel() / grid.fft_size, grid.offsets, out)
+    return out.reshape(*delays.shape, len(grid.offsets))
+
+
+@njit(cache=True, nogil=True)
+def _fill_ramp(turns: Doubles, offsets: NDArray[np.int64], out: Channel) -> None:
+    for t in range(len(turns)):
+        step = np.exp(-2j * np.pi * turns[t])
+        k, value = offsets[0], np.exp(-2j * np.pi * turns[t] * offsets[0])
+        for i in range(len(offsets)):
+            while k < offsets[i]:
+                value *= step
+                k += 1
+            out[t, i] = value
 
 
 def relative_delay(grid: Grid, reference: Channel, h: Channel, most: float) -> Doubles:
-    """Delay (T,) in samples of each channel h (T, U) after reference (U,), when its size is below `most`.
+    """Delay (T,) in samples of each channel h (T, U) after reference (U,) or (T, U), when its size is below `most`.
 
     Phase difference between subcarriers ever farther apart, from the widest spacing at which `most` is still
     unambiguous up to half the band.
     """
-    product = np.asarray(h) * np.conj(reference)
-    delay = np.zeros(len(product))
-    for lag in _lags(grid, most):
-        spacing = float(np.mean(grid.offsets[lag:] - grid.offsets[:-lag]))
-        turned = product * ramp(grid, -delay)
-        step = np.sum(np.conj(turned[:, :-lag]) * turned[:, lag:], axis=1)
-        delay -= np.angle(step) * grid.fft_size / (2 * np.pi * spacing)
+    widest = max(int(grid.fft_size / (3.0 * max(most, 0.1))), 1)
+    lags, spacings = _lags(grid, min(widest, len(grid.used) // 4))
+    delay = np.zeros(len(h))
+    rows = np.ascontiguousarray(np.broadcast_to(reference, h.shape), np.complex64)
+    _compare(rows, np.ascontiguousarray(h), lags, spacings / grid.fft_size, delay)
     return delay
 
 
-def _lags(grid: Grid, most: float) -> list[int]:
+@lru_cache(maxsize=64)
+def _lags(grid: Grid, first: int) -> tuple[NDArray[np.int64], Doubles]:
+    """Distances in used subcarriers, growing to half the band, and their mean spacing."""
     half = len(grid.used) // 2
-    lag = min(max(int(grid.fft_size / (3.0 * max(most, 0.1))), 1), half // 2)
-    lags = [lag]
-    while lag < half:
-        lag = min(4 * lag, half)
-        lags.append(lag)
-    return lags
+    lags = [first]
+    while lags[-1] < half:
+        lags.append(min(4 * lags[-1], half))
+    spacings = [float(np.mean(grid.offsets[lag:] - grid.offsets[:-lag])) for lag in lags]
+    return np.array(lags), np.array(spacings)
+
+
+@njit(cache=True, nogil=True)
+def _compare(reference: Channel, h: Channel, lags: NDArray[np.int64], turns: Doubles, delay: Doubles) -> None:
+    """Delay (T,) of h after reference, both (T, U); a delay of d turns subcarriers a lag apart by 2πd·turns[lag]."""
+    product = np.empty(h.shape[1], np.complex64)
+    for t in range(h.shape[0]):
+        for k in range(h.shape[1]):
+            product[k] = h[t, k] * np.conj(reference[t, k])
+        for i in range(lags.shape[0]):
+            total = 0j
+            for k in range(h.shape[1] - lags[i]):
+                total += product[k + lags[i]] * np.conj(product[k])
+            left = np.angle(total * np.exp(2j * np.pi * turns[i] * delay[t]))
+            delay[t] -= left / (2 * np.pi * turns[i])
 
 
 def pair_noise(grid: Grid, pair: Channel) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from testbed.ofdm.csi_value import Csi
 from testbed.ofdm.frame_format import SOUNDING, Header, Link, check_link, check_links, link_symbols
 from testbed.ofdm.frame_opening import Opening, open_frames, opening_csi
 from testbed.ofdm.frame_receive import equalise, track
-from testbed.ofdm.frame_section import read_section
+from testbed.ofdm.frame_section import Plan, read_section
 from testbed.ofdm.frame_transmit import modulate
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.mcs import find_mcs
@@ -55,7 +55,7 @@ class Received:
         ok: (blocks,) bool, which blocks passed their checksum.
         llr: (blocks, coded) float32 log P(0)/P(1), those passed in as `soft` included: pass it on to combine the
             next attempt.
-        symbols: (c,) complex64 equalised constellation points of the link in time order.
+        symbols: (c,) complex64 equalised constellation points of the link, block after block.
         evm: rms distance of (up to 4096 of) them from the nearest constellation point, relative to unit mean energy;
             NaN without a link.
         snr_db: mean SNR over the link's subcarriers (all of them without a link), in dB.
@@ -155,8 +155,8 @@ def _receive(
         payloads=payloads,
         ok=ok,
         llr=llr,
-        symbols=points,
-        evm=_evm(points, link),
+        symbols=points.ravel(),
+        evm=_evm(points.ravel(), link),
         snr_db=float(10 * np.log10(max(float(np.mean(snr)), 1e-10))),
         start=opening.start,
         end=opening.end,
@@ -167,30 +167,19 @@ def _receive(
 
 
 def soft_bits(grid: Grid, samples: Samples, opening: Opening, link: Link) -> tuple[NDArray[np.complex64], Floats]:
-    """Equalised points (c,) in time order and LLRs (blocks, coded) of a link; what the capture lacks is 0."""
+    """Equalised points (blocks, c) and LLRs (blocks, coded) of a link; what the capture lacks is 0."""
     coded = coded_length(link.block_bytes, link.mcs)
     if opening.header.kind == SOUNDING or opening.header.payload_symbols < link_symbols(link):
-        return np.zeros(0, np.complex64), np.zeros((link.blocks, coded), np.float32)
-    known = form.training_rows(opening.header.payload_symbols, grid.training_period)
+        return np.zeros((link.blocks, 0), np.complex64), np.zeros((link.blocks, coded), np.float32)
     wanted = form.data_rows(link_symbols(link), grid.training_period)
     positions = grid.data[link.subcarriers]
-    section = read_section(grid, samples, opening, known, wanted, grid.used[positions])
-    cells, variance = equalise(grid, section, track(grid, opening, section), wanted, positions, opening.noise)
-    cells *= form.data_signs(grid, wanted[: len(cells)], positions)
-    used = form.cells_per_block(link) * link.blocks
-    points = cells.ravel()[:used]
-    dealt = np.asarray(_deal(points, link, 0.0), np.complex64)
-    noise = _deal(variance.ravel()[:used], link, np.inf)
-    llr = demap(dealt, noise, find_mcs(link.mcs).bits_per_symbol)
+    known = form.training_rows(opening.header.payload_symbols, grid.training_period)
+    section = read_section(grid, samples, opening, Plan(known, wanted, grid.used[positions]))
+    followed = track(grid, opening, section)
+    shape = (link.blocks, form.cells_per_block(link))
+    points, noise = equalise(grid, opening, section, followed, wanted, positions, shape)
+    llr = demap(points.ravel(), noise.ravel(), find_mcs(link.mcs).bits_per_symbol)
     return points, llr.reshape(link.blocks, coded)
-
-
-def _deal(values: NDArray[Any], link: Link, missing: float) -> NDArray[Any]:
-    """Cells in time order → block after block, flat; cells beyond the end of the capture are `missing`."""
-    per_block = form.cells_per_block(link)
-    if len(values) < per_block * link.blocks:
-        values = np.append(values, np.full(per_block * link.blocks - len(values), missing, values.dtype))
-    return np.ascontiguousarray(values.reshape(per_block, link.blocks).T).ravel()
 
 
 def _evm(points: NDArray[np.complex64], link: Link | None) -> float:

@@ -184,12 +184,12 @@ def _whitening(grid: Grid) -> NDArray[np.float32]:
     return np.where(draws < 0.5, np.float32(-1), np.float32(1))
 
 
-def data_signs(grid: Grid, rows: Indices, positions: Indices) -> NDArray[np.float32]:
-    """(rows, s) ±1 that multiply data cells at `positions` of the used subcarriers.
+def data_signs(grid: Grid, rows: Indices, positions: Indices) -> tuple[NDArray[np.float32], Indices]:
+    """Table (127, s) of ±1 that multiply data cells at `positions` of the used subcarriers; (rows,) entry of each row.
 
     Blocks of equal bytes, which quantised states often are, would else repeat over subcarriers and peak in time.
     """
-    return np.asarray(_whitening(grid)[(rows % _SIGN_ROWS)[:, None], positions])
+    return np.ascontiguousarray(_whitening(grid)[:, positions]), rows % _SIGN_ROWS
 
 
 def header_cells(grid: Grid, coded: NDArray[np.uint8]) -> NDArray[np.complex64]:

@@ -1,6 +1,12 @@
-"""Inner loops of the frame receiver."""
+"""Inner loops of the frame receiver.
+
+The loops over the cells of a row touch few arrays each, all contiguous, so that compilers turn them into vector
+instructions.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -10,6 +16,8 @@ Cells = NDArray[np.complex64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+VECTOR: Final = {"contract", "reassoc"}
 
 
 @njit(cache=True, nogil=True)
@@ -23,73 +31,138 @@ def pick(spectra: Cells, rows: Indices, columns: Indices, picked: Cells) -> None
 
 @njit(cache=True, nogil=True)
 def match_pilots(
-    pilots: Cells, signs: Floats, nodes: Cells, span: Indices, place: Doubles, delay: Doubles, offsets: Doubles,
-    phasors: Cells, energy: Doubles,
+    pilots: Cells, signs: Floats, nodes: Cells, span: Indices, place: Doubles, delay: Doubles, rate: float,
+    offsets: Doubles, phasors: Cells, energy: Doubles,
 ) -> None:  # fmt: skip
     """Phasor (T,) of each row: pilots over their expected values; energy (T,) of the latter.
 
     pilots, signs (T, P); nodes (B+1, P) channel at the ends of B spans; row t lies in span[t] at place[t] of its
-    length and is delayed by delay[t] samples; offsets (P,) subcarrier offset / N.
+    length and is delayed by delay[t] samples, `rate` more than the row before of the same span; offsets (P,)
+    subcarrier offset / N.
     """
+    rotation = np.empty(pilots.shape[1], np.complex128)
+    step = np.exp(-2j * np.pi * offsets * rate)
+    now = -1
     for t in range(pilots.shape[0]):
         b, w = span[t], np.float32(place[t])
+        if b != now:
+            now = b
+            rotation[:] = np.exp(-2j * np.pi * offsets * delay[t])
         total, power = 0.0 + 0.0j, 0.0
         for p in range(pilots.shape[1]):
             h = nodes[b, p] + w * (nodes[b + 1, p] - nodes[b, p])
-            expected = h * np.exp(-2j * np.pi * offsets[p] * delay[t]) * signs[t, p]
-            total += pilots[t, p] * np.conj(expected)
+            total += pilots[t, p] * np.conj(h * rotation[p]) * signs[t, p]
             power += h.real * h.real + h.imag * h.imag
+            rotation[p] *= step[p]
         energy[t] = power
         phasors[t] = total / max(power, 1e-30)
 
 
 @njit(cache=True, nogil=True)
 def equalise(
-    cells: Cells, span: Indices, place: Doubles, slope: Doubles, delay: Doubles, rate: float, nodes: Cells,
-    offsets: Doubles, turns: Cells, noise: np.float32, variance: Floats,
+    cells: Floats, positions: Indices, span: Indices, place: Doubles, turns_of_delay: Doubles, nodes: Cells,
+    offsets: Indices, phase: Cells, signs: Floats, sign_row: Indices, noise: np.float32, piece: int,
+    points: Cells, variance: Floats,
 ) -> None:  # fmt: skip
-    """Divide cells (T, s) by their channel, in place; variance (T, s): noise / |channel|².
+    """Divide the cells of T rows by their channel and deal them to blocks, cell by cell, row after row.
 
-    As in `match_pilots`, and: consecutive rows of one span are slope[span] of its length and `rate` samples of
-    delay apart; turns (T,) common phase of each row.
+    cells (T, 2s), interleaved, lie at `positions` (s,) of the used subcarriers, whose offsets are (U,). Row t lies
+    between nodes span[t] and span[t]+1 of the channel (B+1, U), at place[t] of the way; it is late by
+    turns_of_delay[t]·N samples, has the common phase[t], and the signs (R, s) of row sign_row[t]. The inverse
+    channel is taken as linear over `piece` rows. Results: points (blocks, c); variance (blocks, c) =
+    noise / |channel|².
     """
-    width = cells.shape[1]
-    channel, change = np.empty(width, np.complex64), np.empty(width, np.complex64)
-    rotation, step = np.empty(width, np.complex64), np.empty(width, np.complex64)
-    now = -1
-    for t in range(cells.shape[0]):
-        if span[t] != now:
-            now = span[t]
-            _begin_span(nodes[now], nodes[now + 1], place[t], slope[now], channel, change)
-            _spin(offsets, delay[t], rotation)
-            _spin(offsets, rate, step)
-        _divide_row(cells[t], turns[t], channel, change, rotation, step, noise, variance[t])
+    width = positions.shape[0]
+    inverse, change = np.empty(2 * width, np.float32), np.empty(2 * width, np.float32)
+    row, spread, ramp = (
+        np.empty(2 * width, np.float32),
+        np.empty(width, np.float32),
+        np.empty(offsets.shape[0], np.complex64),
+    )
+    first = 0
+    while first < span.shape[0]:
+        last = _piece_end(span, first, piece)
+        for end, out in ((last, change), (first, inverse)):
+            _fill_ramp(turns_of_delay[end], offsets, ramp)
+            _invert(nodes[span[end]], nodes[span[end] + 1], np.float32(place[end]), ramp, positions, out)
+        _slope(change, inverse, np.float32(max(last - first, 1)))
+        for t in range(first, last + 1):
+            _multiply(cells[t], inverse, np.conj(phase[t]), signs[sign_row[t]], row)
+            _spread(inverse, noise, spread)
+            _deal(row, spread, t * width, points, variance)
+            _advance(inverse, change)
+        first = last + 1
 
 
 @njit(cache=True, nogil=True)
-def _begin_span(before: Cells, after: Cells, place: float, slope: float, channel: Cells, change: Cells) -> None:
-    w, s = np.float32(place), np.float32(slope)
-    for j in range(channel.shape[0]):
-        across = after[j] - before[j]
-        channel[j] = before[j] + w * across
-        change[j] = s * across
+def _piece_end(span: Indices, first: int, piece: int) -> int:
+    """Last row of the piece that begins at `first`: of the same span, at most `piece` rows."""
+    last = first
+    while last + 1 < span.shape[0] and last + 1 < first + piece and span[last + 1] == span[first]:
+        last += 1
+    return last
 
 
 @njit(cache=True, nogil=True)
-def _spin(offsets: Doubles, delay: float, rotation: Cells) -> None:
-    for j in range(offsets.shape[0]):
-        rotation[j] = np.exp(-2j * np.pi * offsets[j] * delay)
+def _fill_ramp(turns: float, offsets: Indices, ramp: Cells) -> None:
+    """Set ramp (U,) to exp(−j2π·offset·turns), offsets rising."""
+    step = np.exp(-2j * np.pi * turns)
+    k, value = offsets[0], np.exp(-2j * np.pi * turns * offsets[0])
+    for i in range(offsets.shape[0]):
+        while k < offsets[i]:
+            value *= step
+            k += 1
+        ramp[i] = value
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _divide_row(
-    cells: Cells, turn: np.complex64, channel: Cells, change: Cells, rotation: Cells, step: Cells,
-    noise: np.float32, variance: Floats,
-) -> None:  # fmt: skip
-    for j in range(cells.shape[0]):
-        h = channel[j]
+@njit(cache=True, nogil=True)
+def _invert(before: Cells, after: Cells, part: np.float32, ramp: Cells, positions: Indices, inverse: Floats) -> None:
+    """1 / channel at `positions`, interleaved; 0 for a channel of 0."""
+    for j in range(positions.shape[0]):
+        k = positions[j]
+        h = (before[k] + part * (after[k] - before[k])) * ramp[k]
         gain = np.float32(1) / (h.real * h.real + h.imag * h.imag + np.float32(1e-30))
-        cells[j] = cells[j] * np.conj(h * rotation[j] * turn) * gain
-        variance[j] = noise * gain
-        channel[j] = h + change[j]
-        rotation[j] = rotation[j] * step[j]
+        inverse[2 * j] = h.real * gain
+        inverse[2 * j + 1] = -h.imag * gain
+
+
+@njit(cache=True, nogil=True, fastmath=VECTOR)
+def _slope(end: Floats, start: Floats, steps: np.float32) -> None:
+    """Turn end into the change a row."""
+    for j in range(end.shape[0]):
+        end[j] = (end[j] - start[j]) / steps
+
+
+@njit(cache=True, nogil=True, fastmath=VECTOR)
+def _multiply(cells: Floats, inverse: Floats, turn: np.complex64, signs: Floats, row: Floats) -> None:
+    re, im = turn.real, turn.imag
+    for j in range(signs.shape[0]):
+        i, q, c, d = cells[2 * j], cells[2 * j + 1], inverse[2 * j], inverse[2 * j + 1]
+        x, y = i * c - q * d, i * d + q * c
+        row[2 * j] = (x * re - y * im) * signs[j]
+        row[2 * j + 1] = (x * im + y * re) * signs[j]
+
+
+@njit(cache=True, nogil=True, fastmath=VECTOR)
+def _spread(inverse: Floats, noise: np.float32, spread: Floats) -> None:
+    for j in range(spread.shape[0]):
+        spread[j] = noise * (inverse[2 * j] * inverse[2 * j] + inverse[2 * j + 1] * inverse[2 * j + 1])
+
+
+@njit(cache=True, nogil=True, fastmath=VECTOR)
+def _advance(inverse: Floats, change: Floats) -> None:
+    for j in range(inverse.shape[0]):
+        inverse[j] += change[j]
+
+
+@njit(cache=True, nogil=True)
+def _deal(row: Floats, spread: Floats, first: int, points: Cells, variance: Floats) -> None:
+    """Cell first + j goes to block (first + j) mod blocks; what is left over after the last block is dropped."""
+    blocks = points.shape[0]
+    block, i = first % blocks, first // blocks
+    for j in range(min(spread.shape[0], points.size - first)):
+        points[block, i] = complex(row[2 * j], row[2 * j + 1])
+        variance[block, i] = spread[j]
+        block += 1
+        if block == blocks:
+            block, i = 0, i + 1

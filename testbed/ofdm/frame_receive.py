@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from testbed.ofdm import frame_format as form
 from testbed.ofdm import frame_kernels
-from testbed.ofdm.estimate import lmmse, ramp
+from testbed.ofdm.estimate import lmmse, lmmse_error, ramp
 from testbed.ofdm.frame_opening import Opening
 from testbed.ofdm.frame_section import Section
 from testbed.ofdm.grid import Grid, Indices
@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 FAR: Final = 1e9
+MOST_TURN: Final = 0.2
+LONGEST_PIECE: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +64,13 @@ def _channel_nodes(grid: Grid, opening: Opening, section: Section) -> tuple[Doub
     times = np.concatenate([[opening.time], section.known.astype(float)])
     if len(times) == 1:
         return _held(times, first[None])
-    later, later_error = lmmse(grid, section.estimates, noise, taps)
     delay = section.rate * (section.known - opening.time) - section.slip[section.known]
-    nodes = np.vstack([first[None], later * np.conj(ramp(grid, delay))])
+    nodes = np.vstack([first[None], section.smooth * np.conj(ramp(grid, delay))])
     turns = np.angle(np.sum(np.conj(nodes[:-1]) * nodes[1:], axis=1))
     nodes[1:] *= np.exp(-1j * np.cumsum(turns))[:, None].astype(np.complex64)
-    errors = np.array([error] + [later_error] * len(later))
+    power = float(np.mean(np.abs(first) ** 2))
+    errors = np.full(len(times), lmmse_error(grid, power, noise, taps))
+    errors[0] = error
     drift = channel_drift(nodes, errors, times)
     return _held(times, smooth_walk(nodes, np.maximum(errors, 1e-30), drift * np.diff(times)))
 
@@ -84,7 +87,7 @@ def _phasors(grid: Grid, section: Section, track: Track) -> tuple[Cells, Doubles
     offsets = grid.offsets / grid.fft_size
     frame_kernels.match_pilots(
         section.pilots, form.pilot_signs(grid, rows), np.ascontiguousarray(track.nodes[:, grid.pilots]),
-        track.span, track.place, track.delay, offsets[grid.pilots], phasors, energy,
+        track.span, track.place, track.delay, track.rate, offsets[grid.pilots], phasors, energy,
     )  # fmt: skip
     known = section.known
     if len(known):
@@ -110,15 +113,31 @@ def _common_phase(opening: Opening, phasors: Cells, energy: Doubles, band: float
 
 
 def equalise(
-    grid: Grid, section: Section, track: Track, wanted: Indices, positions: Indices, noise: float
+    grid: Grid,
+    opening: Opening,
+    section: Section,
+    track: Track,
+    wanted: Indices,
+    positions: Indices,
+    shape: tuple[int, int],
 ) -> tuple[Cells, Floats]:
-    """Cells (n, s) of the rows `wanted` at `positions` of the used subcarriers, over their channel, and noise there."""
+    """Points (blocks, c) and their noise variances, from the section's cells dealt to the blocks in turn.
+
+    `wanted` are the rows and `positions` the used subcarriers of the cells; cells that the capture does not hold
+    are 0 with infinite noise.
+    """
     rows = wanted[: len(section.cells)]
-    variance = np.empty(section.cells.shape, np.float32)
-    slope = 1.0 / np.diff(track.times)
+    points, variance = np.zeros(shape, np.complex64), np.full(shape, np.inf, np.float32)
     frame_kernels.equalise(
-        section.cells, track.span[rows], track.place[rows], slope, track.delay[rows], track.rate,
-        np.ascontiguousarray(track.nodes[:, positions]), grid.offsets[positions] / grid.fft_size,
-        track.turns[rows], np.float32(noise), variance,
+        section.cells.view(np.float32), positions, track.span[rows], track.place[rows],
+        track.delay[rows] / grid.fft_size, track.nodes, grid.offsets, track.turns[rows],
+        *form.data_signs(grid, rows, positions), np.float32(opening.noise), _piece(grid, section.rate),
+        points, variance,
     )  # fmt: skip
-    return section.cells, variance
+    return points, variance
+
+
+def _piece(grid: Grid, rate: float) -> int:
+    """Rows over which clock drift turns the outermost subcarrier by 0.2 rad, an error below −46 dB when linear."""
+    turn = 2 * np.pi * float(np.max(np.abs(grid.offsets))) / grid.fft_size * abs(rate)
+    return int(min(max(MOST_TURN / max(turn, 1e-9), 1), LONGEST_PIECE))

@@ -35,7 +35,8 @@ def modulate(grid: Grid, header: Header, links: Sequence[Link], payloads: Sequen
     for link, payload in zip(links, payloads, strict=True):
         filled = link_cells(link, payload)
         own, positions = rows[: len(filled)], grid.data[link.subcarriers]
-        cells[np.ix_(own, positions)] = filled * form.data_signs(grid, own, positions)
+        signs, entry = form.data_signs(grid, own, positions)
+        cells[np.ix_(own, positions)] = filled * signs[entry]
     return assemble(grid, complete, cells)
 
 

@@ -16,7 +16,7 @@ from testbed.ofdm import frame_format as form
 from testbed.ofdm.estimate import lmmse, ramp
 from testbed.ofdm.frame_format import SOUNDING, Header
 from testbed.ofdm.frame_opening import Opening, backoff, open_frames, row_starts
-from testbed.ofdm.frame_section import Section, read_section
+from testbed.ofdm.frame_section import Plan, Section, read_section
 from testbed.ofdm.frame_transmit import assemble, training_cells
 from testbed.ofdm.grid import Grid, Indices
 from testbed.ofdm.sync import Survey, survey
@@ -102,7 +102,7 @@ def receive_sounding(grid: Grid, samples: Samples, *, begin: int = 0, number: in
 def _measure(grid: Grid, samples: Samples, looked: Survey, opening: Opening) -> Sounded | None:
     known = np.arange(opening.header.payload_symbols)
     nothing: Indices = np.zeros(0, np.int64)
-    section = read_section(grid, samples, opening, known, nothing, nothing)
+    section = read_section(grid, samples, opening, Plan(known, nothing, nothing))
     if not len(section.known):
         return None
     estimates, turn = _align(grid, opening, section)
