@@ -149,14 +149,14 @@ def _encode(blocks: Bits, plan: Layout) -> Bits:
     words = np.zeros((len(blocks), plan.codewords * plan.code.n), np.uint8)
     words[:, plan.info] = info
     coded = ldpc.encode(plan.code, words.reshape(-1, plan.code.n)[:, : plan.code.k])
-    return collect(coded.reshape(len(blocks), -1), plan)
+    return collect(coded.reshape(words.shape), plan)
 
 
 def _decode(llr: Floats, plan: Layout) -> Bits:
     """(n, B+4) descrambled bytes, checksum still attached."""
     words = spread(np.asarray(llr, np.float32), plan)
     decoded = ldpc.decode(plan.code, words.reshape(-1, plan.code.n)).bits
-    blocks = np.packbits(np.take(decoded.reshape(len(llr), -1), plan.info, axis=1), axis=1)
+    blocks = np.packbits(np.take(decoded.reshape(words.shape), plan.info, axis=1), axis=1)
     return np.asarray(blocks ^ _scrambling(blocks.shape[1]))
 
 

@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 BITS_PER_SYMBOL: Final = (1, 2, 4, 6, 8)
+ZERO = np.float32(0.0)
 COMPILED: Final = ("C", "W")
 """What compiled functions are compiled for; another layout would compile them anew."""
 
@@ -100,7 +101,8 @@ def demap(
     if bits_per_symbol == 1:
         return np.asarray(y.real * (np.float32(-4.0) * weight), np.float32)
     if bits_per_symbol == 2:
-        return np.asarray((y * (np.float32(-4.0 * spacing) * weight)).view(np.float32))
+        gain = np.float32(-4.0 * spacing) * weight
+        return np.asarray(y.view(np.float32) * (np.repeat(gain, 2) if gain.ndim else gain), np.float32)
     llr = np.empty(len(y) * bits_per_symbol, np.float32)
     slope, offset = _pieces(bits_per_symbol // 2)
     _demap_pieces(y, np.array(np.broadcast_to(weight, y.shape)), np.float32(spacing), slope, offset, llr)
@@ -109,12 +111,12 @@ def demap(
 
 def _inverse(noise_variance: ArrayLike, count: int) -> Floats:
     """1/noise as float32, a scalar array or (count,)."""
-    noise = np.asarray(noise_variance, dtype=np.float64)
+    noise = np.asarray(noise_variance, dtype=np.float32)
     if noise.shape not in ((), (count,)):
         raise FrameError(f"noise_variance has shape {noise.shape}; give one number or ({count},)")
     if not np.all(noise > 0):
         raise FrameError(f"noise_variance must be above 0 everywhere; its least value is {np.min(noise)}")
-    return np.asarray(1.0 / noise, dtype=np.float32)
+    return np.asarray(np.float32(1.0) / noise)
 
 
 def label_bits(bits_per_axis: int) -> NDArray[np.bool_]:
@@ -154,13 +156,15 @@ def _map(bits: Bits, width: int, points: Symbols, symbols: Symbols) -> None:
 @njit(cache=True, nogil=True)
 def _demap_pieces(y: Symbols, weight: Floats, spacing: np.float32, slope: Floats, offset: Floats, llr: Floats) -> None:
     cells, bits = slope.shape
-    half = np.float32(cells // 2)
+    half, last = np.float32(cells // 2), np.float32(cells - 1)
     scale = np.float32(1.0) / spacing
     at = 0
     for i in range(y.shape[0]):
         gain = weight[i] * spacing * spacing
         for value in (y[i].real * scale, y[i].imag * scale):
-            cell = int(min(max(value + half, np.float32(0.0)), np.float32(cells - 1)))
+            place = value + half
+            place = place if place > ZERO else ZERO  # NaN goes to cell 0 and stays NaN in the LLR
+            cell = int(place) if place < last else cells - 1
             for j in range(bits):
                 llr[at] = (slope[cell, j] * value + offset[cell, j]) * gain
                 at += 1

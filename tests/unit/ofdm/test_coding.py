@@ -169,6 +169,13 @@ def test_one_block_in_a_hundred_is_lost_at_the_threshold(mcs, rng: np.random.Gen
     assert lost[2] >= 0.1
 
 
+def test_no_block_at_all_is_fine() -> None:
+    assert encode_blocks(np.zeros((0, 50), np.uint8), 1, 900).shape == (0, 900)
+    payloads, ok = decode_blocks(np.zeros((0, 900), np.float32), 50, 1)
+    assert payloads.shape == (0, 50)
+    assert ok.shape == (0,)
+
+
 def test_chase_combining_adds_the_energy_of_both_attempts(rng: np.random.Generator) -> None:
     mcs = MCS[1]
     payloads = rng.integers(0, 256, (60, 256), dtype=np.uint8)

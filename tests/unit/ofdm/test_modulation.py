@@ -67,6 +67,14 @@ def test_one_noise_variance_serves_all_symbols(bits: int, rng: np.random.Generat
     np.testing.assert_array_equal(demap(received, 0.3, bits), demap(received, np.full(50, 0.3), bits))
 
 
+@each_constellation
+def test_a_symbol_that_is_no_number_gives_llrs_that_are_none(bits: int) -> None:
+    received = np.array([complex(np.nan, np.nan), 1 + 1j, complex(np.inf, -np.inf)], np.complex64)
+    got = demap(received, 0.1, bits).reshape(3, bits)
+    assert np.isnan(got[0]).all()
+    assert np.isfinite(got[1]).all()
+
+
 def test_an_erased_symbol_says_nothing() -> None:
     received = np.array([1 + 1j, -1 + 1j], np.complex64)
     got = demap(received, np.array([np.inf, 0.5]), 4).reshape(2, 4)
