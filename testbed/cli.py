@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
@@ -75,7 +76,7 @@ def _execute(plan: Plan, as_json: bool) -> None:
     print(f"{plan.sentence}", file=lines, flush=True)
     result = execute(plan, sys.argv, lambda record: _progress(record, plan.rounds, lines))
     if as_json:
-        print(json.dumps(_finite(result.summary)))
+        print(json.dumps(asdict(result.summary)))
     else:
         _closing_table(result.summary)
         print(f"run     {result.summary.run_dir}\nreport  {result.report}")
@@ -234,20 +235,18 @@ def joule(value_j: float) -> str:
     return engineering(value_j, "J")
 
 
+def figure(value: float | None) -> str:
+    """A ratio for people."""
+    return "none" if value is None else f"{value:.3f}"
+
+
 def _rows(s: Summary) -> list[tuple[str, str]]:
     return [
         ("rounds", f"{s.rounds}"),
         ("tokens through layers", f"{s.tokens} ({s.tokens_relaxed} relaxed, {s.tokens_lost} lost)"),
-        ("block error rate", f"{s.block_error_rate:.4f} ({s.retransmissions} retransmissions)"),
+        ("block error rate", f"{figure(s.block_error_rate)} ({s.retransmissions} retransmissions)"),
         ("energy predicted", f"{joule(s.energy_predicted_j)} (lower bound {joule(s.bound_j)})"),
         ("energy spent", f"{joule(s.energy_spent_j)}, overhead of frames included"),
-        ("accuracy", f"{s.accuracy:.3f} (the same model in one place: {s.accuracy_central:.3f})"),
+        ("accuracy", f"{figure(s.accuracy)} (the same model in one place: {figure(s.accuracy_central)})"),
         ("time", f"{s.seconds:.1f} s"),
     ]
-
-
-def _finite(summary: Summary) -> dict[str, object]:
-    """The summary as JSON knows it: NaN becomes null."""
-    from dataclasses import asdict
-
-    return {key: None if value != value else value for key, value in asdict(summary).items()}

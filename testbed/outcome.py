@@ -127,9 +127,9 @@ class Summary:
 
     Attributes:
         tokens: token-layer pairs processed; relaxed and lost ones are counted among them.
-        block_error_rate: failed over sent blocks; retransmissions: blocks sent again.
+        block_error_rate: failed over sent blocks, None when nothing was sent; retransmissions: blocks sent again.
         accuracy, accuracy_central: next-byte accuracy of the run, and of the same model on the same
-            tokens in one place.
+            tokens in one place; None when no batch was finished.
     """
 
     run_dir: str
@@ -137,11 +137,11 @@ class Summary:
     tokens: int
     tokens_relaxed: int
     tokens_lost: int
-    block_error_rate: float
+    block_error_rate: float | None
     retransmissions: int
     energy_predicted_j: float
     energy_spent_j: float
     bound_j: float
-    accuracy: float
-    accuracy_central: float
+    accuracy: float | None
+    accuracy_central: float | None
     seconds: float

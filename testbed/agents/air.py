@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import Capture, RadioSettings, Samples
 
 TIMEOUT_S = 30.0
-LARGEST_CAPTURE = 1 << 26
+SILENCE_S = 2.0
+ORPHAN_S = 3.0
+"""How long the air outlives a controller that was killed, so that agents whose lease runs out find it."""
+LARGEST_CAPTURE = 1 << 23
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
@@ -82,7 +86,7 @@ def answer(air: Air, client: int, frames: Frames) -> list[bytes | memoryview]:
 
 
 def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
-    """Serve the air until standard input ends, that is until the parent is gone.
+    """Serve the air until standard input says so, or has ended because the parent is gone.
 
     Args:
         settings: `AirSettings` as JSON.
@@ -98,7 +102,8 @@ def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
 
 
 def _stop_with_parent(service: Service) -> None:
-    sys.stdin.read()
+    if not sys.stdin.readline():
+        time.sleep(ORPHAN_S)
     service.stop()
 
 
@@ -118,17 +123,17 @@ class RemoteEther:
 
     def silence(self, unit: int) -> None:
         """`unit` leaves the air."""
-        self._ask(Silence(unit))
+        self._ask(Silence(unit), SILENCE_S)
 
     def receive(self, unit: int, count: int) -> Capture:
         """What `unit` hears now."""
-        return unpack(self._request(Receive(unit, count)), Capture)
+        return unpack(self._request(Receive(unit, count), TIMEOUT_S), Capture)
 
-    def _ask(self, request: Request) -> None:
-        unpack(self._request(request), Done)
+    def _ask(self, request: Request, timeout_s: float = TIMEOUT_S) -> None:
+        unpack(self._request(request, timeout_s), Done)
 
-    def _request(self, request: Request) -> list[Frame]:
+    def _request(self, request: Request, timeout_s: float) -> list[Frame]:
         try:
-            return list(self._client.request(pack(request), TIMEOUT_S))
+            return list(self._client.request(pack(request), timeout_s))
         except LinkError as error:
             raise RadioError(f"simulated air: {error}") from error

@@ -55,14 +55,14 @@ class Totals:
             self.central_hits += list(predictions.central == predictions.target)
 
     def summary(self, run_dir: str, seconds: float) -> Summary:
-        """The closing figures; NaN where nothing was sent or predicted."""
+        """The closing figures."""
         return Summary(
             run_dir=run_dir,
             rounds=self.rounds,
             tokens=self.tokens,
             tokens_relaxed=self.relaxed,
             tokens_lost=self.lost,
-            block_error_rate=self.failed / self.sent if self.sent else float("nan"),
+            block_error_rate=self.failed / self.sent if self.sent else None,
             retransmissions=self.failed - self.given_up,
             energy_predicted_j=self.predicted_j,
             energy_spent_j=self.spent_j,
@@ -135,5 +135,5 @@ def central_prediction(campaign: Campaign, model: Model, node: int, batch: int) 
     return np.asarray(logits[0, campaign.nodes.context :].argmax(axis=-1), np.uint8)
 
 
-def _mean(hits: list[float]) -> float:
-    return float(np.mean(hits)) if hits else float("nan")
+def _mean(hits: list[float]) -> float | None:
+    return float(np.mean(hits)) if hits else None

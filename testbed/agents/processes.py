@@ -1,12 +1,13 @@
 """The child processes of a run, none of which outlives it.
 
-A child is told the end of the run by the end of its standard input, also when this process is killed; who
-does not leave then is terminated, and killed after that. Children have a session of their own, so that a
-Ctrl+C reaches this process alone.
+A child is told the end of the run by a line on its standard input, and knows that this process was killed when
+that ends without one; who does not leave then is terminated, and killed after that. Children have a session of
+their own, so that a Ctrl+C reaches this process alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -83,8 +84,7 @@ class Children:
     def end(self) -> None:
         """End them all: ask, then terminate, then kill."""
         for child in self._running.values():
-            if child.stdin is not None:
-                child.stdin.close()
+            _say_farewell(child)
         for act, patience_s in (("leave", LEAVE_S), ("terminate", TERMINATE_S), ("kill", None)):
             if act != "leave":
                 for child in self._running.values():
@@ -104,3 +104,11 @@ class Children:
             except subprocess.TimeoutExpired:
                 return False
         return True
+
+
+def _say_farewell(child: subprocess.Popen[str]) -> None:
+    if child.stdin is not None:
+        with contextlib.suppress(OSError):
+            child.stdin.write("the run has ended\n")
+        with contextlib.suppress(OSError):
+            child.stdin.close()

@@ -129,10 +129,10 @@ def seconds_by_phase(run: Run) -> dict[str, float]:
 
 
 def accuracies(run: Run) -> list[Accuracy]:
-    """All tokens, then each node's, from the recorded predictions; else from the closing figures alone."""
-    made = [p for p in run.predictions if p is not None]
+    """All tokens, then each node's, from the recorded predictions; none where no batch was finished."""
+    made = [p for p in run.predictions if p is not None and p.node.size]
     if not made:
-        return _closing_accuracy(run)
+        return []
     node = np.concatenate([p.node for p in made])
     right = np.concatenate([p.predicted == p.target for p in made])
     central = np.concatenate([p.central == p.target for p in made])
@@ -143,14 +143,6 @@ def accuracies(run: Run) -> list[Accuracy]:
 def _accuracy(name: str, right: NDArray[np.bool_], central: NDArray[np.bool_]) -> Accuracy:
     n, a, b = right.size, float(right.mean()), float(central.mean())
     return Accuracy(name, n, a, binomial_error(a, n), b, binomial_error(b, n))
-
-
-def _closing_accuracy(run: Run) -> list[Accuracy]:
-    if run.summary is None:
-        return []
-    n = sum(r.source.size for r in run.rounds if r.layer == run.shape.layers - 1)
-    a, b = run.summary.accuracy, run.summary.accuracy_central
-    return [Accuracy("all nodes", n, a, binomial_error(a, n), b, binomial_error(b, n))]
 
 
 def binomial_error(share: float, n: int) -> float:

@@ -41,17 +41,17 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"TESTBED_KEYS": str(tmp_path / "keys")}
 
 
-def testbed(tmp_path: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), timeout=120)
+def command(tmp_path: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "testbed", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, env=environment(tmp_path), timeout=120)
 
 
 @contextmanager
 def running(tmp_path: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """The command in the background, with its output line by line."""
-    command = [sys.executable, "-m", "testbed", *map(str, arguments)]
+    words = [sys.executable, "-m", "testbed", *map(str, arguments)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path)
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path)
     )
     try:
         yield process
@@ -86,7 +86,7 @@ def wait_gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Pr
 
 
 def test_a_run_ends_with_one_json_object_and_a_folder(tmp_path: Path, campaign: Path) -> None:
-    done = testbed(tmp_path, "run", campaign, "--json", "--out", tmp_path / "runs")
+    done = command(tmp_path, "run", campaign, "--json", "--out", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert set(summary) == set(KEYS.split())
@@ -103,7 +103,7 @@ def test_a_run_ends_with_one_json_object_and_a_folder(tmp_path: Path, campaign: 
 def test_processes_and_one_process_record_the_same(tmp_path: Path, campaign: Path) -> None:
     folders = []
     for extra in ([], ["--in-process"]):
-        done = testbed(tmp_path, "run", campaign, "--json", "--out", tmp_path / "runs", *extra)
+        done = command(tmp_path, "run", campaign, "--json", "--out", tmp_path / "runs", *extra)
         assert done.returncode == 0, done.stderr
         folders.append(Path(json.loads(done.stdout)["run_dir"]))
     with h5py.File(folders[0] / "record.h5") as one, h5py.File(folders[1] / "record.h5") as other:
@@ -198,7 +198,7 @@ def test_a_killed_controller_leaves_no_process_and_a_readable_record(tmp_path: P
     ],
 )
 def test_refusals_are_one_sentence_and_touch_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:
-    done = testbed(tmp_path, *arguments, "--out", tmp_path / "runs")
+    done = command(tmp_path, *arguments, "--out", tmp_path / "runs")
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -207,25 +207,25 @@ def test_refusals_are_one_sentence_and_touch_nothing(tmp_path: Path, arguments: 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, campaign: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    done = testbed(tmp_path, "run", campaign, "--out", tmp_path / "file" / "runs")
+    done = command(tmp_path, "run", campaign, "--out", tmp_path / "file" / "runs")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "--out" in done.stderr
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path, campaign: Path) -> None:
-    assert testbed(tmp_path, "run", campaign, "--out", tmp_path / "runs").returncode == 0
+    assert command(tmp_path, "run", campaign, "--out", tmp_path / "runs").returncode == 0
     secret = tmp_path / "keys" / "controller.secret"
     assert secret.stat().st_mode & 0o077 == 0
     secret.chmod(0o644)
-    done = testbed(tmp_path, "run", campaign, "--out", tmp_path / "runs")
+    done = command(tmp_path, "run", campaign, "--out", tmp_path / "runs")
     assert done.returncode == 1
     assert "controller.secret" in done.stderr
     assert "chmod 600" in done.stderr
 
 
 def test_a_dry_run_says_what_would_happen_and_touches_nothing(tmp_path: Path, campaign: Path) -> None:
-    done = testbed(tmp_path, "run", campaign, "--dry-run", "--json", "--out", tmp_path / "runs")
+    done = command(tmp_path, "run", campaign, "--dry-run", "--json", "--out", tmp_path / "runs")
     assert done.returncode == 0
     facts = json.loads(done.stdout)
     assert facts["rounds"] == 4
@@ -241,7 +241,6 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_commands_complete_in_the_shell() -> None:
     words = {"COMP_WORDS": "testbed ", "COMP_CWORD": "1", "_TESTBED_COMPLETE": "complete_bash"}
-    done = subprocess.run(
-        [sys.executable, "-m", "testbed"], capture_output=True, text=True, env=os.environ | words, timeout=30
-    )
+    script = Path(sys.executable).with_name("testbed")
+    done = subprocess.run([script], capture_output=True, text=True, env=os.environ | words, timeout=30)
     assert {"run", "report", "config"} <= set(done.stdout.split())

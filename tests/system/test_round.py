@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.system.rounds import Run, run
-
 from testbed.agents.assemble import passages, round_settings
 from testbed.errors import NodeLost
 from testbed.experts.central import run_choosing
 from testbed.protocol import Node
 from testbed.radio.channel import frequency_response
+from tests.system.rounds import Run, run
 
 
 @pytest.fixture(scope="module")
