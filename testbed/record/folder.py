@@ -23,7 +23,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -270,8 +269,3 @@ def clear_scaffold(folder: RunFolder) -> None:
     """Remove what only a running run needs."""
     release(folder.ballast)
     release(folder.lock)
-
-
-def command_line() -> tuple[str, ...]:
-    """How this process was started."""
-    return tuple(sys.argv)
