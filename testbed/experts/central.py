@@ -30,7 +30,7 @@ def run_centrally(
     *,
     top_k: int | None = 2,
     temperature: float | None = None,
-    batch: int = 16,
+    batch: int = 8,
 ) -> Floats:
     """Logits (…, N, 256) after every byte of one passage (N,) or of several (B, N).
 
@@ -44,7 +44,7 @@ def run_centrally(
 
 
 def run_choosing(
-    model: Model, tokens: NDArray[np.uint8], choose: Choice, temperature: float | None = None, batch: int = 16
+    model: Model, tokens: NDArray[np.uint8], choose: Choice, temperature: float | None = None, batch: int = 8
 ) -> Floats:
     """As `run_centrally`, with the experts of each token chosen by `choose`, layer by layer.
 

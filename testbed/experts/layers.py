@@ -25,6 +25,7 @@ Bools = NDArray[np.bool_]
 
 ROTARY_BASE = 10_000.0
 _EPSILON = np.float32(1e-6)
+_BLOCK = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,7 @@ def attend(model: Model, layer: int, x: Floats, cache: Cache | None = None) -> t
     if cache:
         key = np.concatenate((cache.keys, key), axis=-2)
         value = np.concatenate((cache.values, value), axis=-2)
-    mixed = _softmax_average(query, key, value, seen)
-    joined = np.swapaxes(mixed, -2, -3).reshape(x.shape)
+    joined = _softmax_average(query, key, value, seen)
     return x + joined @ model.attention_out[layer], Cache(key, value)
 
 
@@ -161,9 +161,26 @@ def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]
 
 
 def _softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Floats:
-    """softmax(q·kᵀ / √size) · v over the tokens up to each one's own, (…, heads, N, size)."""
-    weights = (query * np.float32(query.shape[-1] ** -0.5)) @ np.swapaxes(key, -1, -2)
-    weights += _mask(seen, query.shape[-2])
+    """softmax(q·kᵀ / √size) · v over the tokens up to each one's own; heads joined, (…, N, d).
+
+    In blocks of queries, so that most of a passage's future is never computed.
+    """
+    *batch, heads, count, size = query.shape
+    joined = np.empty((*batch, count, heads, size), np.float32)
+    averages = np.swapaxes(joined, -2, -3)
+    for first in range(0, count, _BLOCK):
+        last = min(first + _BLOCK, count)
+        past = slice(0, seen + last)
+        part = query[..., first:last, :]
+        averages[..., first:last, :] = _block_average(part, key[..., past, :], value[..., past, :])
+    return joined.reshape(*batch, count, heads * size)
+
+
+def _block_average(query: Floats, key: Floats, value: Floats) -> Floats:
+    """The same for n queries that are the last n of the tokens, (…, heads, n, size)."""
+    count, size = query.shape[-2:]
+    weights = (query * np.float32(size**-0.5)) @ np.swapaxes(key, -1, -2)
+    weights[..., -count:] += _future(count)
     weights -= weights.max(axis=-1, keepdims=True)
     np.exp(weights, out=weights)
     total = weights.sum(axis=-1, keepdims=True)
@@ -171,8 +188,7 @@ def _softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Fl
     return averages
 
 
-@functools.lru_cache(maxsize=64)
-def _mask(seen: int, count: int) -> Floats:
-    """0 where token seen + row may look at token column, −∞ where that lies in its future."""
-    future = np.arange(seen + count) > (seen + np.arange(count))[:, None]
-    return np.where(future, np.float32(-np.inf), np.float32(0))
+@functools.lru_cache(maxsize=_BLOCK)
+def _future(count: int) -> Floats:
+    """−∞ above the diagonal, where a token lies in the future of the row's, else 0, (count, count)."""
+    return np.triu(np.full((count, count), -np.inf, np.float32), 1)

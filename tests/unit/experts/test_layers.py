@@ -25,6 +25,15 @@ def test_attention_is_the_textbooks(states):
     assert cache.length == len(states)
 
 
+def test_a_long_passage_is_the_textbooks_too(rng):
+    x = rng.standard_normal((layers._BLOCK + 9, MODEL.width)).astype(np.float32)
+    h, cache = layers.attend(MODEL, 0, x[:7])
+    rest, _ = layers.attend(MODEL, 0, x[7:], cache)
+    expected = np.array(experts_slow.attend(MODEL, 0, list(x)))
+    assert np.concatenate((h, rest)) == pytest.approx(expected, abs=1e-5)
+    assert layers.attend(MODEL, 0, x)[0] == pytest.approx(expected, abs=1e-5)
+
+
 @given(cut=st.integers(1, 8), step=st.integers(1, 4))
 def test_a_passage_piece_by_piece_is_the_passage(cut, step):
     x = np.random.default_rng(cut).standard_normal((9, MODEL.width)).astype(np.float32)
