@@ -45,7 +45,11 @@ Loss = Callable[[Weights, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """Size of a model and length of its training: `batch` passages of `context` bytes a step, K | batch."""
+    """Size of a model and length of its training: `batch` passages of `context` bytes a step, K | batch.
+
+    `branch_rate` is the learning rate of the branches beside that of the seed. A short seed and long branches
+    make experts that differ; a long seed makes a better model of experts that resemble each other.
+    """
 
     name: str
     domains: tuple[str, ...]
@@ -58,6 +62,7 @@ class Plan:
     seed_steps: int = 1800
     branch_steps: int = 700
     mix_steps: int = 400
+    branch_rate: float = 0.5
     top_k: int = 2
     domain_weight: float = 0.02
     seed: int = 1
@@ -70,7 +75,7 @@ class Plan:
 
 PLANS = {
     "demo": Plan("demo", tuple(RECIPES)[:4]),
-    "eight": Plan("eight", tuple(RECIPES), seed_steps=2200, branch_steps=800, mix_steps=400),
+    "eight": Plan("eight", tuple(RECIPES), seed_steps=800, branch_steps=1300, mix_steps=400, branch_rate=1.0),
 }
 
 MATRICES = ("attention_in", "attention_out", "expert_up", "expert_down")
@@ -101,7 +106,7 @@ def train(plan: Plan, texts: dict[str, Split], *, compiled: bool = False) -> Mod
 
     phase("seed", wrap(dense_loss), ("embedding", "head", *MATRICES), plan.seed_steps, 1.0)
     branch(weights, len(source))
-    phase("branch", wrap(dense_loss), ("expert_up", "expert_down"), plan.branch_steps, 0.5)
+    phase("branch", wrap(dense_loss), ("expert_up", "expert_down"), plan.branch_steps, plan.branch_rate)
     start_gates(plan, weights, next(batches)[:, :-1])
     phase("mix", mixture_loss, tuple(weights), plan.mix_steps, 0.3)
     return as_model(plan, weights)
