@@ -7,7 +7,7 @@ error code.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
@@ -148,9 +148,22 @@ def _divided_rate(field: str) -> Rule:
 def _registers() -> Rules:
     rules: Rules = {(device, "debug/direct_reg_access"): _register(device) for device in (PHY, RECEIVER, TRANSMITTER)}
     rules[PHY, "debug/loopback"] = setting("loopback", lambda text: whole_number(text, 0, LOOPBACKS))
-    for name, initial in (("bist_prbs", "0"), ("bist_timing_analysis", "0"), ("bist_tone", "0 0 0 0")):
-        rules[PHY, f"debug/{name}"] = memory((PHY, f"debug/{name}"), initial, str)
+    for name, words, most in (("bist_prbs", 1, 2), ("bist_timing_analysis", 1, 1), ("bist_tone", 4, 0xFFFF)):
+        key = (PHY, f"debug/{name}")
+        rules[key] = memory(key, " ".join(["0"] * words), _numbers(words, most))
     return rules
+
+
+def _numbers(words: int, most: int) -> Callable[[str], None]:
+    """A check for so many numbers, none beyond `most`."""
+
+    def check(text: str) -> None:
+        if len(text.split(" ")) != words:
+            raise Refused(errno.EINVAL)
+        for word in text.split(" "):
+            whole_number(word, 0, most)
+
+    return check
 
 
 def _register(device: str) -> Rule:

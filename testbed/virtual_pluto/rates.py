@@ -3,7 +3,7 @@
     converter ── half bands (÷1, 2, 3, 4, 6, 8, 12) ── FIR (÷1, 2, 4) ── sample rate
 
 The converter runs at the largest multiple that stays at or below 336 MHz; the transmit converter runs at half of
-it where that is fast enough. Limits are those of the data sheet; the rule is ours, and gives the rates that the
+it where that is fast enough, for its filter too. Limits are those of the data sheet; the rule is ours, and gives the rates that the
 Linux driver reports at its default of 30.72 MS/s.
 """
 
@@ -57,9 +57,9 @@ def clock_chain(sample_rate_hz: int, fir: Fir | None) -> Chain:
         raise ValueError(f"{sample_rate_hz} Hz is out of reach")
     adc = _converter(sample_rate_hz * decimation)
     wanted = sample_rate_hz * interpolation
-    dac = adc // 2 if adc % (2 * wanted) == 0 and adc // 2 >= SLOWEST_CONVERTER else adc
-    if dac % wanted or dac // wanted not in HALF_BANDS:
-        dac = _converter(wanted)
+    taps = len(fir.transmit) if fir else 0
+    fitting = [rate for rate in (adc // 2, adc) if _serves(rate, wanted) and taps <= 16 * (rate // sample_rate_hz)]
+    dac = fitting[0] if fitting else _converter(wanted)
     bbpll = adc
     while bbpll < SLOWEST_BBPLL:
         bbpll *= 2
@@ -77,6 +77,10 @@ def _converter(rate: int) -> int:
     if not fitting:
         raise ValueError(f"no converter rate serves {rate} Hz")
     return max(fitting)
+
+
+def _serves(converter: int, rate: int) -> bool:
+    return converter >= SLOWEST_CONVERTER - ROUNDING and converter % rate == 0 and converter // rate in HALF_BANDS
 
 
 def _stages(converter: int, filtered: int, samples: int) -> tuple[int, int, int, int, int]:
