@@ -60,9 +60,7 @@ def test_program_text_of_others_is_left_out(tmp_path):
 def test_a_sword_module(tmp_path):
     blocks = [b"<verse>In the beginning</verse>", b"<p>was the <note>not this</note>word</p>"]
     packed = [zlib.compress(block) for block in blocks]
-    index = [
-        struct.pack("<III", sum(map(len, packed[:n])), len(packed[n]), len(blocks[n])) for n in range(len(packed))
-    ]
+    index = [struct.pack("<III", sum(map(len, packed[:n])), len(packed[n]), len(blocks[n])) for n in range(len(packed))]
     (tmp_path / "nt.bzz").write_bytes(b"".join(packed))
     (tmp_path / "nt.bzs").write_bytes(b"".join(index))
     assert corpus.sword(tmp_path, "*.bzs").splitlines() == ["In the beginning", "was the word"]
