@@ -128,18 +128,33 @@ def _refine_offset(grid: Grid, samples: Cells, dc: complex, cfo: float, long: In
 
 def _read_header(grid: Grid, received: Cells, channel: Cells, noise: float) -> bytes | None:
     """Decode header cells received (H, U): common phase by pilots, then soft bits of all data subcarriers."""
-    expected = channel[grid.pilots] * form.pilot_signs(grid, np.arange(-len(received), 0))
-    energy = float(np.sum(np.abs(channel[grid.pilots]) ** 2)) + 1e-30
-    seen = np.sum(received[:, grid.pilots] * np.conj(expected), axis=1) / energy
-    band = float(np.sum(np.abs(channel) ** 2)) + 1e-30
-    phasors = np.concatenate([[1.0], seen])[:, None].astype(np.complex64)
-    variances = np.array([noise / band] + [noise / energy] * len(received))
-    walk = smooth_walk(phasors, variances, np.full(len(received), HEADER_PHASE_WALK))[1:, 0]
-    gain = (channel * np.exp(1j * np.angle(walk))[:, None])[:, grid.data]
+    gain = (channel * _header_phase(grid, received, channel, noise)[:, None])[:, grid.data]
     power = np.abs(gain) ** 2 + 1e-30
     equalised = (received[:, grid.data] * np.conj(gain) / power).astype(np.complex64)
     llr = demap(equalised.ravel(), (noise / power).ravel(), form.HEADER_BITS_PER_SYMBOL)
     return decode_header(llr)
+
+
+def _header_phase(grid: Grid, received: Cells, channel: Cells, noise: float) -> Cells:
+    """(H,) unit phasor of each header symbol: the likeliest turn a symbol, and a walk around it.
+
+    The phase is 0 at the long part. The turn left over by the long part is Gaussian, of variance noise/Σ|h|² over
+    the N samples between its symbols; pilots then weigh by their energy.
+    """
+    expected = channel[grid.pilots] * form.pilot_signs(grid, np.arange(-len(received), 0))
+    seen = np.sum(received[:, grid.pilots] * np.conj(expected), axis=1)
+    energy = float(np.sum(np.abs(channel[grid.pilots]) ** 2)) + 1e-30
+    band = float(np.sum(np.abs(channel) ** 2)) + 1e-30
+    deviation = math.sqrt(noise / band) * grid.symbol_samples / grid.fft_size
+    turns = np.linspace(-4.0, 4.0, 65) * deviation
+    times = (1.5 * grid.fft_size + grid.cyclic_prefix) / grid.symbol_samples + np.arange(len(received))
+    likelihood = np.exp(-1j * np.outer(turns, times)) @ seen
+    best = turns[np.argmax(likelihood.real * 2 / noise - (turns / deviation) ** 2 / 2)]
+    turn = np.exp(1j * best * times)
+    phasors = np.concatenate([[1.0], seen / energy * np.conj(turn)])[:, None].astype(np.complex64)
+    variances = np.array([noise / band] + [noise / energy] * len(received))
+    walk = smooth_walk(phasors, variances, np.full(len(received), HEADER_PHASE_WALK))[1:, 0]
+    return np.asarray(np.exp(1j * np.angle(walk)) * turn, np.complex64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ def track(grid: Grid, opening: Opening, section: Section) -> Track:
     rows = np.arange(len(section.slip))
     span = np.clip(np.searchsorted(times, rows) - 1, 0, len(times) - 2)
     place = np.asarray(np.clip((rows - times[span]) / (times[span + 1] - times[span]), 0.0, 1.0), np.float64)
-    delay = section.rate * (rows - opening.time) - section.slip
+    delay = np.asarray(section.rate * (rows - opening.time) - section.slip, np.float64)
     steady = Track(times, nodes, span, place, delay, np.ones(len(rows), np.complex64), section.rate)
     phasors, energy = _phasors(grid, section, steady)
     turns = _common_phase(opening, phasors, energy, float(np.mean(np.abs(nodes[0]) ** 2)) * len(grid.used))

@@ -39,13 +39,15 @@ Samples = NDArray[np.complex64]
 MAX_CFO: Final = 10.0
 FALSE_ALARM: Final = 1e-6
 # Share of signals that repeat but are no preamble which stage 2 lets pass; the header's checksum is still to come.
-MISMATCH: Final = 1e-3
+MISMATCH: Final = 1e-2
 # Weaker repetition than this (−8 dB SNR) cannot be decoded anyway, and long windows would see coloured noise.
 LEAST_THRESHOLD: Final = 0.02
 LONGEST_HOP: Final = 32
 TIER_DB: Final = 10.0
 FULL_SCALE: Final = 0.999
 FIRST_PATH: Final = 0.05
+# Noise alone passes this at one delay in 10000.
+LEAST_PATH: Final = 12.0
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,10 @@ def _correlate(samples: Samples, lag: int, width: int, hop: int) -> NDArray[np.f
 def confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | None:
     """Match the long part around `found`; None when it is not there, or reaches past the end of the capture."""
     n, reach, prefix = grid.fft_size, window_samples(grid) // 2, grid.cyclic_prefix
-    nominal = found.index + short_samples(grid) + guard_samples(grid)
-    first = max(nominal - reach, 0)
-    segment = samples[first : nominal + reach + prefix + 2 * n]
-    delays = len(segment) - 2 * n - prefix
+    length = _template_samples(grid)
+    first = max(found.index + short_samples(grid) - reach, 0)
+    segment = samples[first : found.index + short_samples(grid) + reach + prefix + length + n]
+    delays = len(segment) - length - n - prefix
     if delays <= 0:
         return None
     segment = segment - np.mean(segment)
@@ -184,22 +186,19 @@ def confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | Non
     product = np.conj(matched[:, : delays + prefix]) * matched[:, n : delays + prefix + n]
     collected = np.abs(_moving_sum(product, prefix))
     which, delay = np.unravel_index(int(np.argmax(collected)), collected.shape)
-    pair = segment[delay : delay + prefix + 2 * n]
-    energy = float(np.vdot(pair, pair).real) / len(pair)
-    score = collected[which, delay] / (n * energy * math.sqrt(prefix * math.log(collected.size / MISMATCH)))
-    if not score > 1.0:
-        return None
+    pair = segment[delay : delay + prefix + length + n]
+    noise = length * float(np.vdot(pair, pair).real) / len(pair)
+    score = float(collected[which, delay]) / (noise * math.sqrt(prefix * math.log(collected.size / MISMATCH)))
     span = matched[which, delay : delay + prefix], matched[which, n + delay : n + delay + prefix]
-    path = first + int(delay) + _first_path(np.abs(span[0]) ** 2 + np.abs(span[1]) ** 2, n * energy)
+    path = first + int(delay) + _first_path(np.abs(span[0]) ** 2 + np.abs(span[1]) ** 2, noise)
     cfo = float(offsets[which]) + float(np.angle(np.vdot(*span))) / (2 * math.pi)
-    start = path - short_samples(grid) - guard_samples(grid)
-    if start + preamble_samples(grid) > len(samples):
-        return None
-    return Acquisition(start, cfo, float(score))
+    start = path - short_samples(grid)
+    complete = start + preamble_samples(grid) <= len(samples)
+    return Acquisition(start, cfo, score) if score > 1.0 and complete else None
 
 
 def _match(grid: Grid, segment: Samples, coarse: float) -> tuple[NDArray[np.float64], Samples]:
-    """Carrier offsets (c,) that are open, and at each the correlation (c, n) of segment (n,) with the long symbol."""
+    """Carrier offsets (c,) that are open, and at each the correlation (c, n) of segment (n,) with the template."""
     n = len(segment)
     multiples, references = _references(grid)
     offsets = multiples + coarse
@@ -209,26 +208,36 @@ def _match(grid: Grid, segment: Samples, coarse: float) -> tuple[NDArray[np.floa
     return offsets[is_open], scipy.fft.ifft(spectrum * references[is_open], axis=1)[:, :n]
 
 
+def _template_samples(grid: Grid) -> int:
+    """The template is a long symbol with the guard before it; the second long symbol has the same before it.
+
+    Without the guard, a match one symbol too early, at the guard, would come close to the right one.
+    """
+    return guard_samples(grid) + grid.fft_size
+
+
 @lru_cache(maxsize=32)
 def _references(grid: Grid) -> tuple[NDArray[np.float64], Samples]:
-    """Multiples of 4 subcarriers (c,) and the matched filters (c, size) of the long symbol shifted by each."""
-    n = grid.fft_size
+    """Multiples of 4 subcarriers (c,) and the matched filters (c, size) of the template shifted by each."""
+    length = _template_samples(grid)
     multiples = np.arange(-3.0, 4.0) * SHORT_SPACING
-    longest = 2 * (window_samples(grid) // 2) + grid.cyclic_prefix + 2 * n
-    symbol = long_symbol(grid) / math.sqrt(np.mean(np.abs(long_symbol(grid)) ** 2))
-    shifted = symbol * np.exp(2j * np.pi / n * multiples[:, None] * np.arange(n))
-    filters = np.conj(scipy.fft.fft(shifted, scipy.fft.next_fast_len(longest + n), axis=1))
+    longest = 2 * (window_samples(grid) // 2) + grid.cyclic_prefix + length + grid.fft_size
+    template = np.resize(long_symbol(grid), 2 * grid.fft_size)[-length:]
+    template = template / math.sqrt(np.mean(np.abs(template) ** 2))
+    shifted = template * np.exp(2j * np.pi / grid.fft_size * multiples[:, None] * np.arange(length))
+    filters = np.conj(scipy.fft.fft(shifted, scipy.fft.next_fast_len(longest + length), axis=1))
     return multiples, filters.astype(np.complex64)
 
 
 def _moving_sum(values: Samples, width: int) -> Samples:
-    """Sums of `width` neighbours along rows; as many columns as there are whole windows, less one."""
-    total = np.cumsum(values, axis=1)
-    return np.asarray(total[:, width:] - total[:, :-width])
+    """Sums of values[:, i : i + width], for as many i as fit, less one."""
+    total = np.zeros((len(values), values.shape[1] + 1), np.complex64)
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    return np.asarray(total[:, width:-1] - total[:, : -width - 1])
 
 
 def _first_path(power: NDArray[np.floating], floor: float) -> int:
     """Position of the first of the powers (CP,) that is a path: 5 % of the strongest and well above the noise."""
-    least = max(FIRST_PATH * float(np.max(power)), 8.0 * floor)
+    least = max(FIRST_PATH * float(np.max(power)), LEAST_PATH * floor)
     above = np.flatnonzero(power >= min(least, float(np.max(power))))
     return int(above[0])
