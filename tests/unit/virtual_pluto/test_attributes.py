@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from xml.etree import ElementTree
@@ -158,7 +159,7 @@ def test_the_clock_chain_divides_evenly(rate: int) -> None:
     for stages in (chain.receive, chain.transmit):
         assert stages[-1] == rate
         assert 25_000_000 - 64 <= stages[0] <= 336_000_000
-        assert all(left % right == 0 and left // right <= 4 for left, right in zip(stages, stages[1:], strict=False))
+        assert all(left % right == 0 and left // right <= 4 for left, right in itertools.pairwise(stages))
 
 
 @given(st.integers(520_834, 61_440_000))
