@@ -13,10 +13,11 @@ import os
 import struct
 from pathlib import Path
 
+from testbed.record.hdf5_bytes import lookup3
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SUPERBLOCK_BYTES = 48
 FLAGS_AT, EOF_AT, CHECKSUM_AT = 11, 28, 44
-_M = 0xFFFFFFFF
 
 
 class SuperblockError(OSError):
@@ -93,35 +94,3 @@ class Recovered(io.RawIOBase):
         """Close the file."""
         self._file.close()
         super().close()
-
-
-def lookup3(data: bytes) -> int:
-    """Bob Jenkins' lookup3 `hashlittle` with initial value 0, the checksum of HDF5 metadata."""
-    a = b = c = (0xDEADBEEF + len(data)) & _M
-    while len(data) > 12:
-        x, y, z = struct.unpack_from("<3I", data)
-        a, b, c = _mix((a + x) & _M, (b + y) & _M, (c + z) & _M)
-        data = data[12:]
-    if not data:
-        return c
-    x, y, z = struct.unpack("<3I", data.ljust(12, b"\0"))
-    return _final((a + x) & _M, (b + y) & _M, (c + z) & _M)
-
-
-def _rotate(value: int, bits: int) -> int:
-    return ((value << bits) | (value >> (32 - bits))) & _M
-
-
-def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
-    for bits in (4, 6, 8, 16, 19, 4):
-        a = ((a - c) & _M) ^ _rotate(c, bits)
-        c = (c + b) & _M
-        a, b, c = b, c, a
-    return a, b, c
-
-
-def _final(a: int, b: int, c: int) -> int:
-    for bits in (14, 11, 25, 16, 4, 14, 24):
-        c = ((c ^ b) - _rotate(b, bits)) & _M
-        a, b, c = b, c, a
-    return b

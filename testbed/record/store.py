@@ -14,11 +14,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.record.hdf5_bytes import forget_times
 from testbed.record.rows import RecordShape, Rows, checksum
 from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES, Variable
 
 CHUNK_BYTES = 4096
 RAGGED_CHUNK = 512
+LIBVER = ("v110", "v110")
+COMPLEX = "_PFNC_FLOAT_COMPLEX_TYPE"
 NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable."
 
 
@@ -26,20 +29,16 @@ class Store:
     """An open record. Not for use by two processes at once."""
 
     def __init__(self, path: Path, shape: RecordShape) -> None:
-        # Locks are the run folder's business; HDF5's own would keep readers out of a live file.
-        self._file = h5py.File(path, "w-", libver=("v110", "v110"), locking=False)
-        self._sizes = shape.sizes()
+        _create_file(path, shape)
+        # Anew, because SWMR does not begin in a file whose named types are in use.
+        self._file = h5py.File(path, "r+", libver=LIBVER, locking=False)
+        self._file.swmr_mode = True
+        self._data = {v.name: self._file[v.name] for v in VARIABLES}
+        self._scales = {dim: self._file[dim] for dim in RAGGED}
+        self._crc = self._file["crc32"]
+        self._counter = self._file["committed"]
         self._lengths = dict.fromkeys(RAGGED, 0)
         self.committed = 0
-        _describe(self._file, shape)
-        _create_coordinates(self._file, shape)
-        self._data = {v.name: _create(self._file, v, self._sizes) for v in VARIABLES}
-        self._scales = {dim: _create_scale(self._file, dim) for dim in RAGGED}
-        self._crc = _create_checksums(self._file)
-        self._counter = self._file.create_dataset("committed", data=np.int64(0), track_times=False)
-        self._counter.attrs["long_name"] = "rounds that are complete; entries beyond them do not count"
-        _attach(self._file)
-        self._file.swmr_mode = True
 
     def append(self, rows: Rows, crc: NDArray[np.uint32]) -> None:
         """Write one round, then count it.
@@ -78,6 +77,24 @@ def _write_rows(dataset: h5py.Dataset, begin: int, values: NDArray[Any]) -> None
     dataset.id.write(h5py.h5s.create_simple(values.shape), space, np.ascontiguousarray(values))
 
 
+def _create_file(path: Path, shape: RecordShape) -> None:
+    """All datasets, empty. HDF5's locks would keep readers out; the run folder has its own."""
+    with h5py.File(path, "w-", libver=LIBVER, locking=False) as file:
+        file[COMPLEX] = np.dtype("c8")  # netCDF reads compounds of named types only
+        _describe(file, shape)
+        _create_coordinates(file, shape)
+        for v in VARIABLES:
+            _create(file, v, shape.sizes())
+        for dim in RAGGED:
+            _create_scale(file, dim)
+        _create_checksums(file)
+        counter = file.create_dataset("committed", data=np.int64(0), track_times=False)
+        counter.attrs["long_name"] = "rounds that are complete; entries beyond them do not count"
+        _attach(file)
+        named_type = h5py.h5o.get_info(file[COMPLEX].id).addr
+    forget_times(path, named_type)
+
+
 def _describe(file: h5py.File, shape: RecordShape) -> None:
     """Attributes of the whole file; the caller's own come last and cannot replace the format's."""
     own: dict[str, Any] = {
@@ -110,31 +127,30 @@ def _create_coordinates(file: h5py.File, shape: RecordShape) -> None:
         dataset.make_scale(name)
 
 
-def _create(file: h5py.File, v: Variable, sizes: dict[str, int]) -> h5py.Dataset:
+def _create(file: h5py.File, v: Variable, sizes: dict[str, int]) -> None:
     tail = tuple(sizes[d] for d in v.dims[1:])
     row_bytes = np.dtype(v.stored_dtype).itemsize * int(np.prod(tail, dtype=np.int64))
     rows = RAGGED_CHUNK if v.ragged else max(1, CHUNK_BYTES // max(1, row_bytes))
+    stored = file[COMPLEX] if v.stored_dtype == "c8" else v.stored_dtype
     dataset = file.create_dataset(
-        v.name, (0, *tail), v.stored_dtype, chunks=(rows, *tail), maxshape=(None, *tail), track_times=False
+        v.name, (0, *tail), stored, chunks=(rows, *tail), maxshape=(None, *tail), track_times=False
     )
     dataset.attrs.update(units=v.units, long_name=v.meaning)
     if v.dtype == "bool":
         dataset.attrs["dtype"] = "bool"
     if v.name in RAGGED.values():
         dataset.attrs["sample_dimension"] = next(d for d, count in RAGGED.items() if count == v.name)
-    return dataset
 
 
-def _create_scale(file: h5py.File, dim: str) -> h5py.Dataset:
+def _create_scale(file: h5py.File, dim: str) -> None:
     dataset = file.create_dataset(dim, (0,), ">f4", chunks=(RAGGED_CHUNK,), maxshape=(None,), track_times=False)
     dataset.make_scale(f"{NO_COORDINATE}{0:10d}")
-    return dataset
 
 
-def _create_checksums(file: h5py.File) -> h5py.Dataset:
+def _create_checksums(file: h5py.File) -> None:
     names = np.array([v.name.encode() for v in VARIABLES])
     file.create_dataset("variable", data=names, track_times=False).make_scale("variable")
-    return file.create_dataset(
+    file.create_dataset(
         "crc32",
         (0, len(names)),
         "u4",

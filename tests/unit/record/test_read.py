@@ -96,6 +96,13 @@ def test_opens_in_xarray_with_names_units_and_complex_numbers(recorded):
         np.testing.assert_array_equal(tokens.selected, np.concatenate([r.selected for r in made]))
 
 
+@pytest.mark.skipif(shutil.which("ncdump") is None, reason="ncdump is not installed")
+def test_opens_in_the_netcdf_library(recorded):
+    done = subprocess.run(["ncdump", "-h", recorded.record], check=True, capture_output=True, text=True)
+    assert " h(time, link_from, link_to, subcarrier) ;" in done.stdout
+    assert "time = UNLIMITED ; // (8 currently)" in done.stdout
+
+
 def test_a_running_run_can_be_read(tmp_path, seed):
     shape = factory.shape(K=2, L=2, U=20, pilots=2)
     made = [r for r, _ in factory.rounds(seed, shape, passes=2)]

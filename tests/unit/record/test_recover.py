@@ -3,9 +3,12 @@ from __future__ import annotations
 import os
 import struct
 
+import h5py
+import numpy as np
 import pytest
 
-from testbed.record.recover import CHECKSUM_AT, Recovered, SuperblockError, lookup3, superblock, was_closed
+from testbed.record.hdf5_bytes import forget_times, lookup3
+from testbed.record.recover import CHECKSUM_AT, Recovered, SuperblockError, superblock, was_closed
 from tests.unit.record import factory
 
 
@@ -48,3 +51,21 @@ def test_a_damaged_beginning_is_refused(record):
         record.write_bytes(content)
         with pytest.raises(SuperblockError):
             superblock(record)
+
+
+def test_a_file_with_a_named_type_forgets_when_it_was_made(tmp_path):
+    path = tmp_path / "type.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file["complex"] = np.dtype("c8")
+        address = h5py.h5o.get_info(file["complex"].id).addr
+    before = path.read_bytes()
+    forget_times(path, address)
+    after = path.read_bytes()
+    changed = {at - address for at in range(len(before)) if before[at] != after[at]}
+    assert changed
+    assert {at for at in changed if at < 22} <= set(range(6, 22))
+    assert after[address + 6 : address + 22] == bytes(16)
+    with h5py.File(path) as file:  # HDF5 checks the new checksum
+        assert file["complex"].dtype == np.complex64
+    with pytest.raises(ValueError, match="no object header"):
+        forget_times(path, address + 1)
