@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 ROTARY_BASE = 10_000.0
 _EPSILON = np.float32(1e-6)
-_BLOCK = 32
+_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def attend(model: Model, layer: int, x: Floats, cache: Cache | None = None) -> t
     if cache:
         key = np.concatenate((cache.keys, key), axis=-2)
         value = np.concatenate((cache.values, value), axis=-2)
-    joined = _softmax_average(query, key, value, seen)
+    joined = softmax_average(query, key, value, seen)
     return x + joined @ model.attention_out[layer], Cache(key, value)
 
 
@@ -137,9 +137,9 @@ def normalise(x: Floats) -> Floats:
 
 
 @functools.lru_cache(maxsize=64)
-def rotary(first: int, count: int, size: int) -> tuple[Floats, Floats]:
+def rotary(first: int, count: int, size: int, base: float = ROTARY_BASE) -> tuple[Floats, Floats]:
     """Cosines and sines (count, size / 2) that turn a head of `size` values from position `first` on."""
-    rates = ROTARY_BASE ** (-np.arange(size // 2) / (size // 2))
+    rates = base ** (-np.arange(size // 2) / (size // 2))
     angles = np.outer(np.arange(first, first + count), rates)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
@@ -152,15 +152,7 @@ def rotate(values: Floats, turn: tuple[Floats, Floats]) -> Floats:
     return np.concatenate((first * cosine - second * sine, second * cosine + first * sine), axis=-1)
 
 
-def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]:
-    """Query, key and value of each head, (…, heads, N, d / heads)."""
-    mixed = normalise(x) @ model.attention_in[layer]
-    split = mixed.reshape(*x.shape[:-1], 3, model.heads, model.width // model.heads)
-    query, key, value = (np.swapaxes(split[..., part, :, :], -2, -3) for part in range(3))
-    return query, key, value
-
-
-def _softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Floats:
+def softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Floats:
     """softmax(q·kᵀ / √size) · v over the tokens up to each one's own; heads joined, (…, N, d).
 
     In blocks of queries, so that most of a passage's future is never computed.
@@ -174,6 +166,14 @@ def _softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Fl
         part = query[..., first:last, :]
         averages[..., first:last, :] = _block_average(part, key[..., past, :], value[..., past, :])
     return joined.reshape(*batch, count, heads * size)
+
+
+def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Query, key and value of each head, (…, heads, N, d / heads)."""
+    mixed = normalise(x) @ model.attention_in[layer]
+    split = mixed.reshape(*x.shape[:-1], 3, model.heads, model.width // model.heads)
+    query, key, value = (np.swapaxes(split[..., part, :, :], -2, -3) for part in range(3))
+    return query, key, value
 
 
 def _block_average(query: Floats, key: Floats, value: Floats) -> Floats:
