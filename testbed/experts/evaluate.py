@@ -64,8 +64,11 @@ def held_out_windows(model: Model, each: int) -> Tokens:
     return np.stack([windows(slices, model.context, each) for slices in texts])
 
 
-def outcome(model: Model, passages: Tokens, choose: Choice, temperature: float | None = None) -> Outcome:
-    """Run one scheme over passages (K, n, N); those of domain k start at the node of expert k."""
+def outcome(model: Model, passages: Tokens, choose: Choice, temperature: float | None = None, away: int = 0) -> Outcome:
+    """Run one scheme over passages (K, n, N); those of domain k start at the node of expert k + away.
+
+    `choose` sees the scores with that node's own expert first, then the others in their order.
+    """
     domains, each, length = passages.shape
     counts = np.zeros((model.layers, domains, model.experts), np.int64)
     used = np.zeros((2, domains))
@@ -73,10 +76,10 @@ def outcome(model: Model, passages: Tokens, choose: Choice, temperature: float |
     for domain, mine in enumerate(passages):
 
         def noting(layer: int, scores: Doubles, domain: int = domain) -> Bools:
-            chosen = choose(layer, np.roll(scores, -domain, axis=1))
+            chosen = choose(layer, np.roll(scores, -domain - away, axis=1))
             used[:, domain] += chosen.sum(), chosen[:, 1:].sum()
             counts[layer, domain] += np.bincount(scores.argmax(axis=1), minlength=model.experts)
-            return np.roll(chosen, domain, axis=1)
+            return np.roll(chosen, domain + away, axis=1)
 
         guess = run_choosing(model, mine, noting, temperature).argmax(axis=-1)
         right[domain] = (guess[:, :-1] == mine[:, 1:]).mean(axis=1)
@@ -173,11 +176,12 @@ def _cells(result: Outcome) -> Iterator[str]:
 
 def _trade_off(model: Model, passages: Tokens) -> str:
     rows = [("states sent / accuracy", "top-2", *(f"level {level:g}" for level in LEVELS))]
-    for temperature in TEMPERATURES:
+    for away, temperature in (*((0, value) for value in TEMPERATURES), (1, model.temperature)):
         choices = [top(2), *(fewest_sent(level, 2) for level in LEVELS)]
-        results = [outcome(model, passages, choose, temperature) for choose in choices]
+        results = [outcome(model, passages, choose, temperature, away) for choose in choices]
         cells = (f"{result.sent:.2f} / {100 * result.accuracy.mean():.1f}" for result in results)
-        rows.append((f"temperature {temperature:g}", *cells))
+        place = "text of another domain" if away else "own text"
+        rows.append((f"{place}, temperature {temperature:g}", *cells))
     return _table(rows)
 
 

@@ -39,6 +39,14 @@ def test_a_state_kept_at_home_is_not_sent(passages):
     assert (gone.experts, gone.sent) == (2, 2)
 
 
+def test_text_away_from_home_meets_another_expert_first(passages):
+    first = evaluate.outcome(MODEL, passages, lambda _, s: np.eye(1, s.shape[1], dtype=bool).repeat(len(s), 0), away=1)
+    moved = np.roll(passages, 1, axis=0)  # the same texts, each under the next domain
+    home = evaluate.outcome(MODEL, moved, lambda _, s: np.eye(1, s.shape[1], dtype=bool).repeat(len(s), 0))
+    assert np.roll(first.accuracy, 1) == pytest.approx(home.accuracy)
+    assert (first.experts, first.sent) == (1, 0)
+
+
 @given(scores=SCORES, level=st.floats(0.1, 1), most=st.integers(1, 3))
 def test_fewest_sent_by_trying_every_set(scores, level, most):
     chosen = evaluate.fewest_sent(level, most)(0, scores)
