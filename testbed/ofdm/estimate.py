@@ -126,18 +126,22 @@ def _fill_ramp(turns: Doubles, offsets: NDArray[np.int64], out: Channel) -> None
             out[t, i] = value
 
 
-def relative_delay(grid: Grid, reference: Channel, h: Channel, most: float) -> Doubles:
-    """Delay (T,) in samples of each channel h (T, U) after reference (U,) or (T, U), when its size is below `most`.
+def relative_delay(grid: Grid, reference: Channel, h: Channel, most: float) -> tuple[Doubles, Doubles]:
+    """Delay of channels h (T, U) after reference (U,) or (T, U), and how much else has changed.
 
-    Phase difference between subcarriers ever farther apart, from the widest spacing at which `most` is still
-    unambiguous up to half the band.
+    The delay comes from the phase between subcarriers ever farther apart, from the widest spacing at which `most` is
+    still unambiguous up to half the band.
+
+    Returns:
+        Delays (T,) in samples, right where they are below `most` in size; change (T,): the energy of h that a delay
+        and a turn of the reference do not explain, 0…2 times its own.
     """
     widest = max(int(grid.fft_size / (3.0 * max(most, 0.1))), 1)
     lags, spacings = _lags(grid, min(widest, len(grid.used) // 4))
-    delay = np.zeros(len(h))
-    rows = np.ascontiguousarray(np.broadcast_to(reference, h.shape), np.complex64)
-    _compare(rows, np.ascontiguousarray(h), lags, spacings / grid.fft_size, delay)
-    return delay
+    delay, match = np.zeros(len(h)), np.zeros(len(h))
+    rows, later = np.ascontiguousarray(np.broadcast_to(reference, h.shape), np.complex64), np.ascontiguousarray(h)
+    _compare(rows, later, grid.offsets, grid.fft_size, lags, spacings / grid.fft_size, delay, match)
+    return delay, 2.0 - 2.0 * match
 
 
 @lru_cache(maxsize=64)
@@ -152,18 +156,47 @@ def _lags(grid: Grid, first: int) -> tuple[NDArray[np.int64], Doubles]:
 
 
 @njit(cache=True, nogil=True)
-def _compare(reference: Channel, h: Channel, lags: NDArray[np.int64], turns: Doubles, delay: Doubles) -> None:
-    """Delay (T,) of h after reference, both (T, U); a delay of d turns subcarriers a lag apart by 2πd·turns[lag]."""
+def _compare(
+    reference: Channel, h: Channel, offsets: NDArray[np.int64], size: int, lags: NDArray[np.int64], turns: Doubles,
+    delay: Doubles, match: Doubles,
+) -> None:  # fmt: skip
+    """Delay (T,) of h after reference, both (T, U), and correlation coefficient (T,) once it is undone.
+
+    A delay of d turns subcarriers that are lags[i] apart by 2πd·turns[i].
+    """
     product = np.empty(h.shape[1], np.complex64)
     for t in range(h.shape[0]):
+        before, after = 0.0, 0.0
         for k in range(h.shape[1]):
             product[k] = h[t, k] * np.conj(reference[t, k])
+            before += reference[t, k].real ** 2 + reference[t, k].imag ** 2
+            after += h[t, k].real ** 2 + h[t, k].imag ** 2
         for i in range(lags.shape[0]):
             total = 0j
             for k in range(h.shape[1] - lags[i]):
                 total += product[k + lags[i]] * np.conj(product[k])
-            left = np.angle(total * np.exp(2j * np.pi * turns[i] * delay[t]))
-            delay[t] -= left / (2 * np.pi * turns[i])
+            delay[t] -= np.angle(total * np.exp(2j * np.pi * turns[i] * delay[t])) / (2 * np.pi * turns[i])
+        match[t] = _unturned(product, offsets, delay[t] / size) / max(np.sqrt(before * after), 1e-30)
+
+
+@njit(cache=True, nogil=True)
+def _unturned(product: Channel, offsets: NDArray[np.int64], turns: float) -> float:
+    """|Σ product·exp(j2π·offset·turns)|."""
+    step, k = np.exp(2j * np.pi * turns), offsets[0]
+    turn, total = np.exp(2j * np.pi * turns * k), 0j
+    for i in range(offsets.shape[0]):
+        while k < offsets[i]:
+            turn *= step
+            k += 1
+        total += product[i] * turn
+    return float(np.abs(total))
+
+
+def mean_delay(grid: Grid, h: Channel) -> tuple[Doubles, Doubles]:
+    """Power-weighted mean delay (T,) of channels h (T, U) in samples, −N/2…N/2, and the power (T,) it rests on."""
+    neighbours = np.flatnonzero(np.diff(grid.offsets) == 1)
+    step = np.sum(np.conj(h[:, neighbours]) * h[:, neighbours + 1], axis=1)
+    return np.asarray(-np.angle(step) * grid.fft_size / (2 * np.pi)), np.asarray(np.abs(step), np.float64)
 
 
 def pair_noise(grid: Grid, pair: Channel) -> float:
@@ -172,7 +205,7 @@ def pair_noise(grid: Grid, pair: Channel) -> float:
     A turn and a delay of one against the other (clock offset) are fitted and are no noise; they cost 1.5 of the
     U degrees of freedom.
     """
-    turned = pair[1] * ramp(grid, -relative_delay(grid, pair[0], pair[1:], 1.0)[0])
+    turned = pair[1] * ramp(grid, -relative_delay(grid, pair[0], pair[1:], 1.0)[0][0])
     turned = turned * np.exp(-1j * np.angle(np.vdot(pair[0], turned)))
     return float(np.sum(np.abs(turned - pair[0]) ** 2, dtype=np.float64)) / (2 * (len(grid.used) - 1.5))
 

@@ -201,7 +201,8 @@ def _drift(grid: Grid, seen: _Seen, times: Doubles, noise: float) -> tuple[float
     """Delay that the clocks add each symbol, and the phase (K,) of each known symbol."""
     smooth, _ = lmmse(grid, seen.estimates, noise, grid.cyclic_prefix)
     most = 0.5 + MOST_CLOCK_OFFSET * grid.symbol_samples * (times[-1] - times[0])
-    rate = bounded_rate(grid, _slope(times, relative_delay(grid, smooth[0], smooth, most)))
+    delays, _ = relative_delay(grid, smooth[0], smooth, most)
+    rate = bounded_rate(grid, _slope(times, delays))
     level = seen.estimates * np.conj(ramp(grid, rate * (times - times.mean())))
     reference, _ = lmmse(grid, level[:2].mean(axis=0), noise / 2, grid.cyclic_prefix)
     return rate, np.unwrap(np.angle(level @ np.conj(reference)).astype(np.float64))

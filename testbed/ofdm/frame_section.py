@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from testbed.ofdm import frame_format as form
 from testbed.ofdm import frame_kernels, symbols
-from testbed.ofdm.estimate import lmmse, ramp, relative_delay
-from testbed.ofdm.frame_opening import MOST_CLOCK_OFFSET, Opening, bounded_rate, row_starts
+from testbed.ofdm.estimate import lmmse
+from testbed.ofdm.frame_clock import Clock
+from testbed.ofdm.frame_opening import Opening, row_starts
 from testbed.ofdm.grid import Grid, Indices
 from testbed.ofdm.preamble import retraining
 
 Cells = NDArray[np.complex64]
-Doubles = NDArray[np.float64]
 
 LONGEST_CHUNK: Final = 8
-MOST_SURPRISE: Final = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ def read_section(grid: Grid, samples: Cells, opening: Opening, plan: Plan) -> Se
     known = plan.known
     rows = int(known[-1]) + 1 if len(known) else 0
     section = _room(grid, rows, plan)
-    clock = _Clock(grid, opening, section)
+    clock = Clock(grid, opening, section.known)
     first, step = 0, 1
     while first < rows:
         last, step = _chunk_end(grid, known, first, step), min(2 * step, LONGEST_CHUNK)
@@ -72,7 +71,9 @@ def read_section(grid: Grid, samples: Cells, opening: Opening, plan: Plan) -> Se
         starts = row_starts(grid, opening.start, np.arange(first, last)) + section.slip[first:last]
         end = first + int(np.count_nonzero(starts + grid.fft_size <= len(samples)))
         spectra = symbols.demodulate(grid, samples, starts[: end - first], opening.cfo, opening.dc)
-        clock.hear(_keep(grid, spectra, first, plan, section))
+        trained = _keep(grid, spectra, first, plan, section)
+        section.smooth[trained], _ = lmmse(grid, section.estimates[trained], opening.noise, grid.cyclic_prefix)
+        clock.hear(trained, section.smooth[trained], section.slip[known[trained]])
         if end < last:
             return _cut_short(section, end, plan, clock.rate)
         first = last
@@ -124,47 +125,3 @@ def _keep(grid: Grid, spectra: Cells, first: int, plan: Plan, section: Section) 
     signs = form.training_signs(grid, plan.known[trained])[:, None]
     section.estimates[trained] *= signs * np.conj(retraining(grid))
     return trained
-
-
-class _Clock:
-    """The drift of the sample clocks as training symbols reveal it, one after the other.
-
-    Each is compared with the one before, so a channel that changes slowly does no harm.
-    """
-
-    def __init__(self, grid: Grid, opening: Opening, section: Section) -> None:
-        self._grid, self._opening, self._section = grid, opening, section
-        self._times = np.concatenate([[opening.time], section.known])
-        self._weights = np.concatenate([[opening.count], np.ones(len(section.known))])
-        self._delays = np.zeros(len(self._times))
-        self._last, _ = lmmse(grid, opening.ls, opening.noise / opening.count, grid.cyclic_prefix)
-        self._shown = 0
-        self.rate = opening.rate
-
-    def slip(self, rows: Indices) -> Indices:
-        """(rows,) whole samples by which to move windows, constant between training symbols."""
-        end = self._section.known[np.searchsorted(self._section.known, rows)]
-        return np.asarray(np.rint(self.rate * (end - self._opening.time)), np.int64)
-
-    def hear(self, trained: slice) -> None:
-        """Take in the section's training symbols `trained`, which follow those heard before."""
-        if trained.start == trained.stop:
-            return
-        grid, section, now = self._grid, self._section, slice(trained.start + 1, trained.stop + 1)
-        smooth, _ = lmmse(grid, section.estimates[trained], self._opening.noise, grid.cyclic_prefix)
-        section.smooth[trained] = smooth
-        slip = section.slip[section.known[trained]]
-        drift = self.rate * np.diff(self._times[trained.start : trained.stop + 1])
-        expected = drift - np.diff(slip, prepend=self._shown)
-        before = np.vstack([self._last[None], smooth[:-1]]) * ramp(grid, expected)
-        most = 0.5 + MOST_CLOCK_OFFSET * grid.symbol_samples * (self._times[now][0] - self._times[trained.start])
-        surprise = relative_delay(grid, before, smooth, float(most))
-        steps = drift + np.minimum(np.maximum(surprise, -most), most)
-        self._delays[now] = self._delays[trained.start] + np.cumsum(steps)
-        self._last, self._shown = smooth[-1], int(slip[-1])
-        self.rate = self._fit(trained.stop + 1)
-
-    def _fit(self, count: int) -> float:
-        times, delays, weights = self._times[:count], self._delays[:count], self._weights[:count]
-        times = times - weights @ times / weights.sum()
-        return bounded_rate(self._grid, float((weights * times) @ delays / ((weights * times) @ times)))
