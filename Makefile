@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV); \
 	  else echo "The venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; fi; }
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,pluto]'
 	$(BIN)/python -m testbed.agents.warm
 	@touch $@
 

@@ -18,6 +18,7 @@ import msgspec
 
 from testbed.agents.air import RemoteEther
 from testbed.agents.assemble import check, local_node
+from testbed.agents.log import logger
 from testbed.agents.warm import warm_modem
 from testbed.campaign import Campaign
 from testbed.link.keys import client_keys
@@ -25,6 +26,7 @@ from testbed.link.remote import serve_node
 from testbed.link.service import Client
 from testbed.link.spoke import Spoke
 from testbed.radio.base import Radio
+from testbed.radio.latch import Latched
 from testbed.radio.open import open_radio
 
 JOIN_S = 30.0
@@ -44,13 +46,16 @@ def run_agent(connect: str, index: int, keys: Path) -> int:
         TestbedError: the controller refuses, keys are missing, the radio cannot be opened.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    log = logger(node=index)
     warm_modem()
     with ExitStack() as stack, Spoke(connect, client_keys(keys, index), index) as spoke:
         setup = msgspec.json.decode(spoke.join(JOIN_S), type=Setup)
         campaign = Campaign.from_text(setup.campaign)
-        radio = stack.enter_context(_radio(campaign, setup, index, keys, stack))
+        radio = stack.enter_context(Latched(_radio(campaign, setup, index, keys, stack)))
         node = local_node(campaign, check(campaign), index, radio)
-        spoke.serve(serve_node(node), on_quiet=_in_background(radio.silence))
+        log.info("joined", controller=connect, campaign=campaign.name, radio=radio.address)
+        reason = spoke.serve(serve_node(node), on_quiet=_in_background(radio.latch))
+        log.info("left", reason=reason)
     return 0
 
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.agents.log import logger
 from testbed.agents.warm import warm_air
 from testbed.errors import LinkError, RadioError
 from testbed.link.codec import Frame, pack, unpack
@@ -98,7 +99,10 @@ def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
     with Service("tcp://127.0.0.1:*", server_keys(keys, air.settings.units, "air")) as service:
         threading.Thread(target=_stop_with_parent, args=(service,), daemon=True).start()
         announce(service.address)
+        log = logger(units=air.settings.units)
+        log.info("listening", address=service.address)
         service.serve(lambda client, frames: answer(air, client, frames))
+        log.info("ended", air_time_s=air.clock_s, on_air=air.on_air())
 
 
 def _stop_with_parent(service: Service) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 from testbed.agents.assemble import check, notes, round_settings
 from testbed.agents.conduct import conduct
 from testbed.agents.local import local_fleet
-from testbed.agents.remote import remote_fleet
+from testbed.agents.remote import check_keys, remote_fleet
 from testbed.campaign import Campaign
 from testbed.experts.model import Model
 from testbed.outcome import RoundRecord, Summary
@@ -105,6 +105,8 @@ def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], N
         KeyboardInterrupt: the second Ctrl+C.
     """
     campaign, start = plan.campaign, time.monotonic()
+    if not plan.in_process:
+        check_keys(campaign)
     folder = create_run(plan.out, campaign.name, campaign.seed, campaign.text(), argv, datetime.now(UTC))
     shape = record_shape(campaign, plan.model)
     with stop_after_round() as stopping, RunWriter(folder, shape) as writer:

@@ -21,7 +21,7 @@ from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
 from testbed.link.remote import RemoteNode
 
-JOIN_S = 60.0
+JOIN_S = 120.0
 HUB_ADDRESS = "tcp://127.0.0.1:*"
 
 
@@ -31,6 +31,18 @@ def key_folder() -> Path:
     return Path(os.environ.get("TESTBED_KEYS") or Path(home) / "dmoe-testbed" / "keys")
 
 
+def check_keys(campaign: Campaign) -> Path:
+    """The folder with a key pair for everybody in the run; what is missing is made.
+
+    Raises:
+        KeyFileError: the folder cannot be written, or a key is damaged or readable by others.
+    """
+    folder = key_folder()
+    ensure_keys(folder, campaign.nodes.count)
+    server_keys(folder, campaign.nodes.count)
+    return folder
+
+
 @contextmanager
 def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
     """Starts the simulated air, if radios need one, and an agent for each node; leaving ends them all.
@@ -38,8 +50,7 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
     Raises:
         LinkError: an agent did not come up; the message says which and why.
     """
-    K, keys = campaign.nodes.count, key_folder()
-    ensure_keys(keys, K)
+    K, keys = campaign.nodes.count, check_keys(campaign)
     with ExitStack() as stack:
         children = stack.enter_context(Children(logs))
         air = _start_air(campaign, children, keys)
