@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
-from testbed.errors import AddressError, CampaignError, ModelError, TestbedError
+from testbed.errors import AddressError, CampaignError, FirmwareError, ModelError, TestbedError
 
 if TYPE_CHECKING:
     from testbed.agents.controller import Plan
+    from testbed.firmware.apply import Target
+    from testbed.firmware.board import Board
     from testbed.outcome import RoundRecord, Summary
 
 app = typer.Typer(
@@ -32,12 +34,21 @@ app = typer.Typer(
 )
 config = typer.Typer(help="Look at campaign files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config, name="config")
+firmware = typer.Typer(help="Configure boards from firmware_configs.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(firmware, name="firmware")
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 
 CampaignFile = Annotated[
     Path | None, typer.Argument(help="Campaign TOML; without one, the built-in demo.", show_default=False)
 ]
+
+
+FIRMWARE = Path("firmware_configs")
+BoardFolder = Annotated[Path, typer.Option("--configs", help="Folder of board files.")]
+BoardName = Annotated[str, typer.Argument(help="Name of a board in firmware_configs, or a TOML file.")]
+Drive = Annotated[Path | None, typer.Option(help="Mounted mass-storage drive of the board.", show_default=False)]
+Host = Annotated[str | None, typer.Option(help="SSH host, instead of the board's address.", show_default=False)]
 
 
 @app.command()
@@ -158,6 +169,71 @@ def air(
         run_air(settings, keys, lambda address: print(address, flush=True))
 
 
+@firmware.command("check")
+def firmware_check(folder: BoardFolder = FIRMWARE) -> None:
+    """Validate every board file and filter, and what must be unique over the fleet."""
+    with errors_as_sentences():
+        from testbed.firmware.folder import check
+
+        for line in check(folder):
+            print(line)
+
+
+@firmware.command("render")
+def firmware_render(
+    out: Annotated[Path, typer.Option(help="Folder for the rendered files.")], folder: BoardFolder = FIRMWARE
+) -> None:
+    """Write config.txt and U-Boot variables of every board, and the filter of every grid preset."""
+    with errors_as_sentences():
+        from testbed.firmware.folder import render
+
+        for path in render(folder, out):
+            print(path)
+
+
+@firmware.command("diff")
+def firmware_diff(board: BoardName, drive: Drive = None, host: Host = None, folder: BoardFolder = FIRMWARE) -> None:
+    """Show what `apply` would change on a board; touches nothing."""
+    with errors_as_sentences():
+        from testbed.firmware.apply import diff
+
+        for change in diff(*_board_and_target(board, folder, drive, host), passphrase=_passphrase()):
+            print(change)
+
+
+@firmware.command("apply")
+def firmware_apply(
+    board: BoardName,
+    drive: Drive = None,
+    host: Host = None,
+    folder: BoardFolder = FIRMWARE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written.")] = False,
+) -> None:
+    """Write a board's configuration to its drive or over SSH, and read it back."""
+    with errors_as_sentences():
+        from testbed.firmware.apply import apply
+
+        chosen, target = _board_and_target(board, folder, drive, host)
+        outcome = apply(chosen, target, passphrase=_passphrase(), dry_run=dry_run)
+        for change in outcome.changes:
+            print(change)
+        for note in outcome.notes:
+            print(note)
+
+
+def _board_and_target(board: str, folder: Path, drive: Path | None, host: str | None) -> tuple[Board, Target]:
+    from testbed.firmware.apply import target_of
+    from testbed.firmware.fleet import load_board
+
+    path = Path(board) if board.endswith(".toml") else folder / f"{board}.toml"
+    chosen = load_board(path)
+    return chosen, target_of(chosen, drive=drive, host=host, ask=sys.stdin.isatty())
+
+
+def _passphrase() -> str:
+    return os.environ.get("TESTBED_WLAN_PASSPHRASE", "")
+
+
 # Printing ---------------------------------------------------------------------------------------------
 
 
@@ -166,7 +242,7 @@ def errors_as_sentences() -> Iterator[None]:
     """A refusal or failure of the testbed becomes one sentence and an exit code, not a traceback."""
     try:
         yield
-    except (CampaignError, AddressError, ModelError) as error:
+    except (CampaignError, AddressError, FirmwareError, ModelError) as error:
         _fail(str(error), REFUSED)
     except TestbedError as error:
         _fail(str(error), FAILED)
