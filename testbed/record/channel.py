@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from numpy.typing import NDArray
 
-from testbed.record.pipe import Message, receive, send
+from testbed.record.pipe import Message, pack, receive, send
 
 
 class WriterGone(Exception):
@@ -55,7 +54,7 @@ class WriterProcess:
         """
         self.inside_frame = True
         try:
-            send(self._to.fileno(), message, arrays, self._deadline_s)
+            send(self._to.fileno(), pack(message, arrays), self._deadline_s)
         except TimeoutError as error:
             raise WriterGone(str(error)) from error
         except BrokenPipeError:
@@ -72,9 +71,9 @@ class WriterProcess:
         """
         try:
             frame = receive(self._from.fileno(), self._deadline_s)
-        except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+            return None if frame is None else frame.open()[0]
+        except (OSError, EOFError, ValueError) as error:
             raise WriterGone(str(error)) from error
-        return None if frame is None else frame[0]
 
     def stop(self, kill: bool = False) -> None:
         """End it: kindly, by closing its input, or at once; waits until it is gone."""

@@ -12,7 +12,7 @@ from testbed.record.space import replace
 
 def covered(folder: RunFolder) -> tuple[Path, ...]:
     """Files whose sums are kept; the report can be made again and is not among them."""
-    files = folder.manifest, folder.campaign, folder.record, folder.timings, folder.summary
+    files = folder.manifest, folder.campaign, folder.record, folder.journal, folder.timings, folder.summary
     return tuple(file for file in files if file.exists())
 
 

@@ -4,6 +4,7 @@
       manifest.json   format version, command line, versions, host, times, status, events
       campaign.toml   the campaign as it was run
       record.h5       all rounds
+      journal.bin     all rounds, as long as record.h5 is not closed
       timings.jsonl   wall time of each round's phases, one line a round
       summary.json    closing figures
       report.html     pictures, made from the rest
@@ -88,6 +89,11 @@ class RunFolder:
     def record(self) -> Path:
         """All rounds."""
         return self.path / "record.h5"
+
+    @property
+    def journal(self) -> Path:
+        """All rounds too, while a run goes on or after it was killed."""
+        return self.path / "journal.bin"
 
     @property
     def timings(self) -> Path:

@@ -11,6 +11,7 @@ import select
 import struct
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,11 +24,14 @@ MAX_BODY = 1 << 34
 
 
 class Open(msgspec.Struct, tag=True, frozen=True):
-    """First frame: make the record. Arrays `frequency_hz` and `data_frequency_hz` follow."""
+    """First frame: make the record."""
 
     path: str
+    format_version: int
     nodes: int
     layers: int
+    frequency_hz: list[float]
+    data_frequency_hz: list[float]
     center_hz: float | None
     spacing_hz: float
     clock: str
@@ -75,21 +79,44 @@ class _Header(msgspec.Struct, frozen=True):
 _DECODER = msgspec.msgpack.Decoder(_Header)
 
 
-def send(fd: int, message: Message, arrays: Mapping[str, NDArray[Any]], deadline_s: float | None) -> None:
-    """Write one frame to a non-blocking pipe.
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A message and the raw bytes of its arrays, as they travel."""
+
+    header: bytes | bytearray
+    body: bytes | bytearray
+
+    def open(self) -> tuple[Message, dict[str, NDArray[Any]]]:
+        """The message, and its arrays as views of the body.
+
+        Raises:
+            ValueError: the bytes are no frame.
+        """
+        try:
+            header = _DECODER.decode(self.header)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"no frame: {error}") from error
+        return header.message, _split(self.body, header.arrays)
+
+
+def pack(message: Message, arrays: Mapping[str, NDArray[Any]]) -> Frame:
+    """A frame to send or to keep."""
+    header = _Header(message, [(name, a.dtype.str, a.shape) for name, a in arrays.items()])
+    return Frame(msgspec.msgpack.encode(header), b"".join(a.tobytes() for a in arrays.values()))
+
+
+def send(fd: int, frame: Frame, deadline_s: float | None) -> None:
+    """Write one frame to a pipe.
 
     Raises:
         TimeoutError: the reader took nothing for `deadline_s`.
         OSError: the reader is gone.
     """
-    header = _Header(message, [(name, a.dtype.str, a.shape) for name, a in arrays.items()])
-    packed = msgspec.msgpack.encode(header)
-    body = [a.tobytes() for a in arrays.values()]
-    lengths = _LENGTHS.pack(len(packed), sum(len(part) for part in body))
-    _write_all(fd, memoryview(b"".join((lengths, packed, *body))), deadline_s)
+    lengths = _LENGTHS.pack(len(frame.header), len(frame.body))
+    _write_all(fd, memoryview(b"".join((lengths, frame.header, frame.body))), deadline_s)
 
 
-def receive(fd: int, deadline_s: float | None) -> tuple[Message, dict[str, NDArray[Any]]] | None:
+def receive(fd: int, deadline_s: float | None) -> Frame | None:
     """Next frame; None when the other end closed the pipe between two frames.
 
     Raises:
@@ -103,15 +130,14 @@ def receive(fd: int, deadline_s: float | None) -> tuple[Message, dict[str, NDArr
     header_bytes, body_bytes = _LENGTHS.unpack(start)
     if header_bytes > MAX_HEADER or body_bytes > MAX_BODY:
         raise ValueError(f"frame of {header_bytes} + {body_bytes} bytes")
-    packed = _read_exactly(fd, header_bytes, deadline_s)
+    header = _read_exactly(fd, header_bytes, deadline_s)
     body = _read_exactly(fd, body_bytes, deadline_s) if body_bytes else bytearray()
-    if packed is None or body is None:
+    if header is None or body is None:
         raise EOFError("pipe closed inside a frame")
-    header = _DECODER.decode(packed)
-    return header.message, _split(body, header.arrays)
+    return Frame(header, body)
 
 
-def _split(body: bytearray, arrays: list[tuple[str, str, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
+def _split(body: bytes | bytearray, arrays: list[tuple[str, str, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
     found, begin = {}, 0
     for name, dtype, shape in arrays:
         count = int(np.prod(shape, dtype=np.int64))

@@ -17,14 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from testbed.record.folder import RunFolder, hold
-from testbed.record.pipe import Append, Broken, Close, Done, Full, Message, Open, receive, send
-from testbed.record.rows import RecordShape, check_rows
+from testbed.record.journal import Journal
+from testbed.record.pipe import Append, Broken, Close, Done, Frame, Full, Message, Open, pack, receive, send
+from testbed.record.rows import check_rows
 from testbed.record.space import free_bytes
 from testbed.record.store import Store
+from testbed.record.table import shape_of
 
 STDIN, STDOUT = 0, 1
 SYNC_SECONDS = 1.0
@@ -33,53 +34,47 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Recorder:
-    """The open record and its timings file."""
+    """The open files of a run: timings, journal, record, written in this order."""
 
-    def __init__(self, opening: Open, arrays: Arrays) -> None:
+    def __init__(self, opening: Open) -> None:
         self.folder = RunFolder(Path(opening.path))
         self.floor = opening.floor_bytes
         self._lock = hold(self.folder)
-        shape = RecordShape(
-            nodes=opening.nodes,
-            layers=opening.layers,
-            frequency_hz=arrays["frequency_hz"],
-            data_frequency_hz=arrays["data_frequency_hz"],
-            center_hz=float("nan") if opening.center_hz is None else opening.center_hz,
-            spacing_hz=opening.spacing_hz,
-            clock=opening.clock,
-            attributes=opening.attributes,
-        )
+        shape = shape_of(opening)
         self._sizes = shape.sizes()
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
-        self._timings = os.open(self.folder.timings, flags, 0o644)
+        self._timings = os.open(self.folder.timings, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        self.journal = Journal(self.folder.journal)
+        self.journal.append(pack(opening, {}))
         self.store = Store(self.folder.record, shape)
-        self._data = os.open(self.folder.record, os.O_RDONLY)
         self._synced = time.monotonic()
 
-    def append(self, timing: bytes, arrays: Arrays) -> Message:
+    def append(self, frame: Frame, timing: bytes, arrays: Arrays) -> Message:
         """Commit one round, unless there is too little room for it."""
-        crc = arrays.pop("crc32")
-        check_rows(arrays, self._sizes)
-        needed = self.floor + 2 * sum(a.nbytes for a in arrays.values())
+        rows = {name: array for name, array in arrays.items() if name != "crc32"}
+        check_rows(rows, self._sizes)
+        needed = self.floor + 3 * len(frame.body)
         free = free_bytes(self.folder.path)
         if free < needed:
             return Full(free, needed)
         _write_line(self._timings, timing)
-        self.store.append(arrays, crc.astype(np.uint32))
+        self.journal.append(frame)
+        self.store.append(rows, arrays["crc32"])
         return Done(self.store.committed)
 
     def sync(self, now: float) -> None:
         """Push what is committed from memory to the disk, at most once in `SYNC_SECONDS`."""
         if now - self._synced >= SYNC_SECONDS:
-            os.fsync(self._data)
+            self.journal.sync()
             os.fsync(self._timings)
             self._synced = now
 
     def close(self) -> Message:
-        """Finish the files."""
+        """Finish the files; the journal goes when the record is on the disk."""
         self.store.close()
-        os.fsync(self._data)
-        os.fsync(self._timings)
+        for path in (self.folder.record, self.folder.timings):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        self.journal.remove()
         return Done(self.store.committed)
 
 
@@ -89,16 +84,21 @@ def _write_line(handle: int, line: bytes) -> None:
         raise OSError(f"timings.jsonl took {written} of {len(line)} bytes")
 
 
+def answer(message: Message) -> None:
+    """Tell the controller."""
+    send(STDOUT, pack(message, {}), None)
+
+
 def serve(recorder: Recorder) -> None:
     """Answer frames until the last one, or until the other end is gone."""
     while (frame := receive(STDIN, None)) is not None:
-        message, arrays = frame
+        message, arrays = frame.open()
         if isinstance(message, Close):
-            send(STDOUT, recorder.close(), {}, None)
+            answer(recorder.close())
             return
         if not isinstance(message, Append):
             raise ValueError(f"unexpected {type(message).__name__}")
-        send(STDOUT, recorder.append(message.timing, arrays), {}, None)
+        answer(recorder.append(frame, message.timing, arrays))
         recorder.sync(time.monotonic())
     recorder.close()
 
@@ -110,9 +110,9 @@ def main() -> None:
     recorder = None
     try:
         frame = receive(STDIN, None)
-        if frame is not None and isinstance(frame[0], Open):
-            recorder = Recorder(frame[0], frame[1])
-            send(STDOUT, Done(0), {}, None)
+        if frame is not None and isinstance(opening := frame.open()[0], Open):
+            recorder = Recorder(opening)
+            answer(Done(0))
             serve(recorder)
         status = 0
     except (EOFError, BrokenPipeError):
@@ -127,7 +127,7 @@ def main() -> None:
 
 def _last_words(error: Exception) -> None:
     try:
-        send(STDOUT, Broken(plain_reason(error)), {}, 1.0)
+        send(STDOUT, pack(Broken(plain_reason(error)), {}), 1.0)
     except OSError:
         sys.stderr.write(plain_reason(error) + "\n")
 

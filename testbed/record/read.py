@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from testbed.errors import RecordError
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.digest import digest, read_digests
-from testbed.record.folder import Manifest, RunFolder, is_live, read_manifest
+from testbed.record.folder import Manifest, RunFolder, read_manifest
 from testbed.record.rows import Predictions, RecordShape, predictions_of, record_of
-from testbed.record.table import damaged, read_table, rounds_of
+from testbed.record.table import Table, damaged, read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,8 @@ class Run:
         time_s: (rounds,) when each began, by the clock named in `shape`.
         predictions: beside each round, how its tokens ended; None except after a last layer.
         summary: closing figures, None for a run that did not come to its end.
+        unfinished: rounds that were begun and are not there: one at most where a process was killed, more where
+            the recording was cut off.
     """
 
     folder: RunFolder
@@ -42,6 +44,7 @@ class Run:
     time_s: NDArray[np.float64]
     predictions: tuple[Predictions | None, ...]
     summary: Summary | None
+    unfinished: int = 0
 
 
 def read_run(path: Path) -> Run:
@@ -52,22 +55,27 @@ def read_run(path: Path) -> Run:
     """
     folder = RunFolder(Path(path))
     manifest = read_manifest(folder)
-    table = read_table(folder.record, is_live(folder))
-    rows = list(rounds_of(table))
-    damage = list(damaged(rows, table.crc))
-    if damage:
-        raise RecordError(f"{folder.record}: damaged: {damage[0]}; restore the file from a copy")
+    table = read_table(folder)
+    damage = next(damaged(table), None)
+    if damage is not None:
+        raise RecordError(f"{folder.path}: damaged: {damage}; restore the recording from a copy")
     seconds = read_timings(folder.timings)
     return Run(
         folder=folder,
         manifest=manifest,
         campaign=_read_text(folder.campaign),
         shape=table.shape,
-        rounds=tuple(record_of(r, seconds.get(n, {})) for n, r in enumerate(rows)),
-        time_s=np.array([float(r["time"]) for r in rows]),
-        predictions=tuple(predictions_of(r) for r in rows),
+        rounds=tuple(record_of(r, seconds.get(n, {})) for n, r in enumerate(table.rows)),
+        time_s=np.array([float(r["time"]) for r in table.rows]),
+        predictions=tuple(predictions_of(r) for r in table.rows),
         summary=read_summary(folder, manifest),
+        unfinished=_unfinished(seconds, table),
     )
+
+
+def _unfinished(seconds: dict[int, dict[str, float]], table: Table) -> int:
+    """Rounds that have a timing, which is written first, and nothing else."""
+    return max(0, max(seconds, default=-1) + 1 - len(table.rows))
 
 
 def verify(path: Path) -> tuple[str, ...]:
@@ -88,8 +96,10 @@ def verify(path: Path) -> tuple[str, ...]:
         elif digest(folder.path / name) != value:
             found.append(f"{name}: differs from its checksum")
     try:
-        table = read_table(folder.record, is_live(folder))
-        found += [f"record.h5: {words}" for words in damaged(list(rounds_of(table)), table.crc)]
+        table = read_table(folder)
+        found += [f"damaged: {words}" for words in damaged(table)]
+        if missing := _unfinished(read_timings(folder.timings), table):
+            found.append(f"{missing} round(s) were begun and are not in the record")
     except RecordError as error:
         found.append(str(error))
     return tuple(found)

@@ -43,6 +43,10 @@ class RecordShape:
     clock: str = "time with a carrier on the air since the start of the run, sounding excluded"
     attributes: Mapping[str, str | int | float] = field(default_factory=dict)
 
+    def described(self) -> dict[str, str | int | float]:
+        """Attributes, with the defaults of those that every recording has."""
+        return {"amplitude_reference": "full scale of the receiver", "phase_calibrated": 0, **self.attributes}
+
     def sizes(self) -> dict[str, int]:
         """Length of each fixed dimension."""
         return {

@@ -107,8 +107,7 @@ def _describe(file: h5py.File, shape: RecordShape) -> None:
         "spacing_hz": shape.spacing_hz,
         "clock": shape.clock,
     }
-    defaults = {"amplitude_reference": "full scale of the receiver", "phase_calibrated": 0}
-    for name, value in (defaults | dict(shape.attributes) | own).items():
+    for name, value in (shape.described() | own).items():
         file.attrs[name] = value
 
 

@@ -21,6 +21,7 @@ from testbed.record.digest import write_digests
 from testbed.record.folder import RunFolder, Status, clear_scaffold, read_manifest, write_manifest
 from testbed.record.pipe import Append, Broken, Close, Done, Full, Message, Open
 from testbed.record.rows import Predictions, RecordShape, check_rows, checksums, rows_of
+from testbed.record.schema import FORMAT_VERSION
 from testbed.record.space import FLOOR_BYTES, free_bytes, no_space, replace
 
 DEADLINE_S = 30.0
@@ -65,7 +66,7 @@ class RunWriter:
 
     def __enter__(self) -> Self:
         self._process = WriterProcess(self._deadline_s)
-        self._say(_opening(self._folder, self._shape, self._floor_bytes), _coordinates(self._shape))
+        self._say(_opening(self._folder, self._shape, self._floor_bytes), {})
         return self
 
     def append(
@@ -210,21 +211,17 @@ class RunWriter:
 def _opening(folder: RunFolder, shape: RecordShape, floor_bytes: int) -> Open:
     return Open(
         path=str(folder.path.absolute()),
+        format_version=FORMAT_VERSION,
         nodes=shape.nodes,
         layers=shape.layers,
+        frequency_hz=np.asarray(shape.frequency_hz, np.float64).tolist(),
+        data_frequency_hz=np.asarray(shape.data_frequency_hz, np.float64).tolist(),
         center_hz=shape.center_hz if math.isfinite(shape.center_hz) else None,
         spacing_hz=shape.spacing_hz,
         clock=shape.clock,
-        attributes=dict(shape.attributes),
+        attributes=shape.described(),
         floor_bytes=floor_bytes,
     )
-
-
-def _coordinates(shape: RecordShape) -> dict[str, NDArray[Any]]:
-    return {
-        "frequency_hz": np.asarray(shape.frequency_hz, np.float64),
-        "data_frequency_hz": np.asarray(shape.data_frequency_hz, np.float64),
-    }
 
 
 def _timing_line(row: int, record: RoundRecord) -> bytes:

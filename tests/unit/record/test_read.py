@@ -179,12 +179,11 @@ def test_a_future_version_is_refused_with_both_versions(copy):
         read_run(copy.path)
 
 
-@pytest.mark.parametrize(("libver", "words"), [("latest", "format None"), ("earliest", "superblock")])
-def test_another_hdf5_file_is_refused(copy, libver, words):
+def test_another_hdf5_file_is_refused(copy):
     copy.record.unlink()
-    with h5py.File(copy.record, "w", libver=libver) as file:
+    with h5py.File(copy.record, "w") as file:
         file["h"] = np.zeros(3)
-    with pytest.raises(RecordError, match=words):
+    with pytest.raises(RecordError, match="format None"):
         read_run(copy.path)
 
 
@@ -226,9 +225,7 @@ def test_every_flipped_bit_of_a_finished_run_is_found(copy, rng):
         path = copy.path / name
         sound = path.read_bytes()
         for bit in rng.integers(0, 8 * len(sound), 12).tolist():
-            bent = bytearray(sound)
-            bent[bit // 8] ^= 1 << (bit % 8)
-            path.write_bytes(bent)
+            path.write_bytes(flipped(sound, bit))
             assert found_by_verify(copy), f"{name}, bit {bit}"
         path.write_bytes(sound)
     assert verify(copy.path) == ()
@@ -242,23 +239,31 @@ def found_by_verify(folder):
 
 
 def test_a_flipped_bit_without_checksum_file_is_refused_or_harmless(copy, rng):
-    """An interrupted run has no checksum file: what is read is right all the same, or nothing is."""
+    """What is read is right all the same, or nothing is."""
     copy.checksums.unlink()
     expected = read_run(copy.path)
     sound = copy.record.read_bytes()
     refused = 0
     for bit in rng.integers(0, 8 * len(sound), 40).tolist():
-        bent = bytearray(sound)
-        bent[bit // 8] ^= 1 << (bit % 8)
-        copy.record.write_bytes(bent)
+        copy.record.write_bytes(flipped(sound, bit))
         try:
             found = read_run(copy.path)
         except RecordError:
             refused += 1
         else:
-            for one, other in zip(found.rounds, expected.rounds, strict=True):
-                assert_same(one, other)
+            assert_same_rounds(found, expected.rounds)
     assert refused > 0
+
+
+def flipped(sound, bit):
+    bent = bytearray(sound)
+    bent[bit // 8] ^= 1 << (bit % 8)
+    return bytes(bent)
+
+
+def assert_same_rounds(run, expected):
+    for found, other in zip(run.rounds, expected, strict=True):
+        assert_same(found, other)
 
 
 def test_a_truncated_record_is_refused(copy, rng):
