@@ -8,6 +8,7 @@ their own, so that a Ctrl+C reaches this process alone.
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 import sys
 import time
@@ -55,14 +56,16 @@ class Children:
         self._running[name] = child
         return child
 
-    def first_line(self, name: str) -> str:
+    def first_line(self, name: str, deadline_s: float) -> str:
         """The first line that child `name` prints.
 
         Raises:
-            LinkError: it ended without a word; the message holds the end of its log.
+            LinkError: it said nothing within `deadline_s`, or ended; the message holds the end of its log.
         """
         child = self._running[name]
         assert child.stdout is not None
+        if not select.select([child.stdout], [], [], deadline_s)[0]:
+            raise LinkError(f"{name} was not ready within {deadline_s:g} s: {self.last_words(name)}")
         line = child.stdout.readline().strip()
         if not line:
             raise LinkError(f"{name} ended before it was ready: {self.last_words(name)}")

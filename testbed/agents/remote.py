@@ -53,6 +53,7 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
     K, keys = campaign.nodes.count, check_keys(campaign)
     with ExitStack() as stack:
         children = stack.enter_context(Children(logs))
+        pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))  # left after the hub, whose end answers who waits
         air = _start_air(campaign, children, keys)
         setup = msgspec.json.encode(Setup(campaign.text(), air)).decode()
         hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, lambda _: setup))
@@ -60,7 +61,6 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
             children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
         warm_scheduler()
         _wait_joined(hub, children)
-        pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))
         yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map)
 
 
@@ -69,7 +69,7 @@ def _start_air(campaign: Campaign, children: Children, keys: Path) -> str | None
         return None
     settings = msgspec.json.encode(air_settings(campaign)).decode()
     children.start("air", ["air", f"--settings={settings}", f"--keys={keys}"])
-    return children.first_line("air")
+    return children.first_line("air", JOIN_S)
 
 
 def _wait_joined(hub: Hub, children: Children) -> None:
