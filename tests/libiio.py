@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -18,3 +19,13 @@ def need_libiio() -> None:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+def need_tool(name: str) -> None:
+    """Return where a tool of libiio is installed; else skip with the command that mends it, and fail in CI."""
+    if shutil.which(name) or shutil.which(name, path="/usr/sbin"):
+        return
+    message = f"{name} is missing; run: apt-get install libiio-utils iiod"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -127,7 +127,7 @@ def _transmitter() -> Device:
     return Device(
         TRANSMITTER,
         "cf-ad9361-dds-core-lpc",
-        (*tones, *_converter("out", True, "le:S16/16>>0", "calibphase calibscale")),
+        (*_converter("out", True, "le:S16/16>>0", "calibphase calibscale"), *tones),
         debug=("direct_reg_access",),
         buffer=("data_available", "length_align_bytes", "watermark"),
     )
