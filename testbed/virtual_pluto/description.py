@@ -188,8 +188,8 @@ def context_xml(description: str, attributes: Mapping[str, str]) -> bytes:
 def _device(device: Device) -> str:
     inside = [_channel(channel) for channel in device.channels]
     inside += [_tag("attribute", name=name) for name in device.attributes]
-    inside += [_tag("debug-attribute", name=name) for name in device.debug]
     inside += [_tag("buffer-attribute", name=name) for name in device.buffer]
+    inside += [_tag("debug-attribute", name=name) for name in device.debug]
     return _tag("device", inside, id=device.id, name=device.name)
 
 

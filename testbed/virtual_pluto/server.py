@@ -170,9 +170,9 @@ class Server:
         try:
             Conversation(self.unit, SocketWire(connection), self._stop, self._claims).run()
         finally:
+            connection.close()
             with self._lock:
                 del self._open[connection]
-            connection.close()
 
 
 def _prepare(connection: socket.socket) -> None:
