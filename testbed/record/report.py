@@ -168,9 +168,10 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 def events(run: Run) -> list[tuple[str, str]]:
     """Where and what, for the run as a whole and each round."""
-    return [("run", words) for words in run.manifest.events] + [
-        (f"round {record.number}, layer {record.layer}", words) for record in run.rounds for words in record.events
-    ]
+    found = [("run", words) for words in run.manifest.events]
+    if run.unfinished:
+        found.append(("run", f"{run.unfinished} round(s) were begun and are not in the record"))
+    return found + [(f"round {r.number}, layer {r.layer}", words) for r in run.rounds for words in r.events]
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

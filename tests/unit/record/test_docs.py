@@ -23,10 +23,10 @@ def test_the_examples_of_the_page_run(tmp_path, seed, capsys):
     shape = factory.shape(K=2, L=2, U=20, pilots=2)
     names = {"RUN": str(factory.record_run(tmp_path, seed, of=shape).path)}
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         exec(compile(example, PAGE.name, "exec"), names)
     assert names["h"].shape == (2, 2, 2, 20)
     assert names["gain_db"].dims == ("time", "subcarrier")
     assert names["experts_per_token"] == 2
-    assert capsys.readouterr().out.endswith("()\n")
+    assert capsys.readouterr().out.endswith("()\n2\n")

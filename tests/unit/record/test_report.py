@@ -91,7 +91,8 @@ def test_a_report_made_again_is_the_same(tmp_path, seed):
 
 def test_text_of_a_campaign_or_an_event_cannot_become_markup(run):
     manifest = msgspec.structs.replace(run.manifest, events=("<script>alert(1)</script>",))
-    page = report.render(replace(run, campaign="<b>&", rounds=(), predictions=(), manifest=manifest))
+    page = report.render(replace(run, campaign="<b>&", rounds=(), predictions=(), manifest=manifest, unfinished=1))
+    assert "1 round(s) were begun and are not in the record" in page
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;&amp;" in page
