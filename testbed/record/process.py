@@ -29,7 +29,6 @@ from testbed.record.table import shape_of
 
 STDIN, STDOUT = 0, 1
 SYNC_SECONDS = 1.0
-CREATE_BYTES = 1 << 20
 Arrays = dict[str, NDArray[Any]]
 
 
