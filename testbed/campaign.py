@@ -14,21 +14,16 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import CampaignError, GridError
 from testbed.ofdm.grid import PRESETS, Grid
 from testbed.radio.open import check_address
+from testbed.tables import Table, sentence
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Decibel = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]
-
-
-class Table(BaseModel):
-    """A TOML table: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class ModelTable(Table):
@@ -209,24 +204,4 @@ def _set(tree: dict[str, object], dotted: str, value: object) -> None:
 
 
 def _sentence(error: ValidationError | CampaignError) -> str:
-    if isinstance(error, CampaignError):
-        return str(error)
-    return "; ".join(_complaint(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors())
-
-
-def _complaint(place: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
-    if not place:
-        return message.removeprefix("Value error, ")
-    key = ".".join(str(part) for part in place)
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key; known here are {', '.join(_known_keys(place[:-1]))}"
-    text = repr(value)
-    return f"{key} = {text if len(text) <= 60 else text[:57] + '…'}: {message.removeprefix('Value error, ')}"
-
-
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    """Keys of the table at `place`."""
-    table: type[BaseModel] = Campaign
-    for part in place:
-        table = table.model_fields[str(part)].annotation  # type: ignore[assignment]
-    return list(table.model_fields)
+    return str(error) if isinstance(error, CampaignError) else sentence(error, Campaign)

@@ -12,11 +12,12 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from testbed.errors import FirmwareError
 from testbed.firmware.config_txt import ACTIONS, check_value
 from testbed.firmware.uboot import check_variables
+from testbed.tables import Table
 
 NOMINAL_CLOCK_HZ: Final = 40_000_000
 CLOCK_WINDOW_HZ: Final = 8_000  # what the driver's xo_correction_available spans on either side
@@ -75,12 +76,6 @@ Netmask = Annotated[IPv4Address, AfterValidator(_contiguous)]
 NetworkName = Annotated[
     str, AfterValidator(_safe("ssid_wlan")), AfterValidator(_matching(r"[^/]{0,32}", "up to 32 characters without /"))
 ]
-
-
-class Table(BaseModel):
-    """A TOML table: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NetworkTable(Table):

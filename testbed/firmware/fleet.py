@@ -8,10 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from testbed.errors import FirmwareError
 from testbed.firmware.board import Board
+from testbed.tables import sentence
 
 
 def load_board(path: Path) -> Board:
@@ -29,7 +30,7 @@ def load_board(path: Path) -> Board:
     try:
         board = Board.model_validate(tree)
     except ValidationError as error:
-        raise FirmwareError(f"{path}: {sentence(error)}") from error
+        raise FirmwareError(f"{path}: {sentence(error, Board)}") from error
     if board.name != path.stem:
         raise FirmwareError(f"{path}: network.hostname = {board.name!r} must equal the name of the file")
     return board
@@ -73,31 +74,6 @@ def clashes(boards: dict[Path, Board]) -> list[str]:
         if first.role == second.role == "reference":
             found.append(f"{other}: role = 'reference' is taken by {one.name}: a fleet has one reference")
     return found
-
-
-def sentence(error: ValidationError) -> str:
-    """What pydantic found, as the person who wrote the file needs it: key = value: what is allowed."""
-    return "; ".join(_complaint(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors())
-
-
-def _complaint(place: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
-    message = message.removeprefix("Value error, ")
-    key = ".".join(str(part) for part in place)
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key; known here are {', '.join(_known_keys(place[:-1]))}"
-    if kind == "missing":
-        return f"{key}: is missing"
-    if kind == "value_error" and isinstance(value, dict | BaseModel):
-        return message
-    text = repr(value)
-    return f"{key} = {text if len(text) <= 60 else text[:57] + '…'}: {message}"
-
-
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    table: type[BaseModel] = Board
-    for part in place:
-        table = table.model_fields[str(part)].annotation  # type: ignore[assignment]
-    return list(table.model_fields)
 
 
 def _belongings(board: Board) -> Iterator[tuple[str, Any]]:
