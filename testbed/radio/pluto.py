@@ -29,7 +29,8 @@ from testbed.radio.pluto_steps import PlutoOptions
 from testbed.radio.quiet import keep_quiet, let_go
 
 OLDEST_LIBRARY: Final = (0, 23)
-CALL_TIMEOUT_S: Final = 2.0
+CALL_TIMEOUT_S: Final = 1.0
+"""Of one exchange; a call that has to end a buffer after a timeout takes two of them."""
 LARGEST_BLOCK: Final = (1 << 24) - 4096
 """Samples; the kernel module gives 64 MiB."""
 TRANSMIT_CODES: Final = 32767
@@ -211,8 +212,8 @@ class PlutoRadio:
         """
         with self._lock:
             order = steps.configure_steps(settings, self._options)
-            self.silence()
             self._settings = None
+            self.silence()
             self._attributes.carry_out(order)
             self._settings = settings
 

@@ -7,6 +7,7 @@ from typing import Final
 
 BROKEN: Final = "the connection broke: was the unit unplugged or restarted?"
 UNREACHABLE: Final = "unreachable: check cable, address and route"
+UNKNOWN: Final = "no such host or device: check the name, or run `testbed scan`"
 MEANING: Final = {
     errno.ECONNREFUSED: "connection refused: the host is there, but no IIO server listens on it; is it a Pluto?",
     errno.EHOSTUNREACH: UNREACHABLE,
@@ -14,7 +15,8 @@ MEANING: Final = {
     errno.ETIMEDOUT: "no answer in time: check cable and address, or restart the unit",
     errno.EBUSY: "busy: another program uses it; end that program",
     errno.ENODEV: "no such device: check the cable, or run `testbed scan`",
-    errno.ENOENT: "no such host or device: check the name, or run `testbed scan`",
+    errno.ENOENT: UNKNOWN,
+    errno.ENXIO: UNKNOWN,
     errno.EACCES: "no permission: install the udev rule of libiio, or use the network address",
     errno.EINVAL: "the unit refused the value",
     errno.EPIPE: BROKEN,

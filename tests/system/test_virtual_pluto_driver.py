@@ -1,0 +1,320 @@
+"""The Pluto driver on virtual Plutos: silent on every way out, never armed while it is tuned, honest about faults."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from testbed.errors import AddressError, RadioError, TransmitRefused
+from testbed.radio.base import RadioSettings
+from testbed.radio.guard import TransmitPermit
+from testbed.radio.pluto import PlutoRadio, make_quiet, resolve, scan
+from testbed.radio.pluto_steps import PlutoOptions
+from testbed.virtual_pluto.faults import Fault
+from testbed.virtual_pluto.serve import serving
+from testbed.virtual_pluto.server import Server
+from testbed.virtual_pluto.unit import Unit
+from tests.libiio import need_libiio
+from tests.unit.virtual_pluto.wires import air
+
+SETTINGS = RadioSettings(sample_rate_hz=4e6, centre_hz=2.45e9, transmit_gain_db=-20.0, receive_gain_db=40.0)
+PERMIT = TransmitPermit(bands_hz=((2.4e9, 2.5e9),), cabled=True)
+TONE = (0.5 * np.exp(2j * np.pi * np.arange(1000) / 10)).astype(np.complex64)
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    need_libiio()
+    with serving(air(2), first_host="127.0.0.1", port=0) as servers:
+        yield servers
+        wait_until(lambda: not any(server.connections() for server in servers))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def opened(server: Server, permit: TransmitPermit = PERMIT, options: PlutoOptions | None = None) -> PlutoRadio:
+    return PlutoRadio(f"pluto:{server.uri}", permit, options)
+
+
+def is_quiet(unit: Unit) -> bool:
+    state = unit.state
+    tones = any(tone.on or tone.scale for tone in state.tones)
+    return state.transmitter_off and state.attenuation_mdb == 89_750 and not unit.aether.on_air() and not tones
+
+
+def told(server: Server) -> list[str]:
+    """What the unit is told from now on."""
+    lines: list[str] = []
+    server.unit.witness = lines.append
+    return lines
+
+
+def places(lines: list[str], *words: str) -> list[int]:
+    return [k for k, line in enumerate(lines) if all(word in line for word in words)]
+
+
+def test_opening_silences_a_unit_that_was_left_on(servers: list[Server]) -> None:
+    assert not servers[0].unit.state.transmitter_off
+    with opened(servers[0]):
+        assert is_quiet(servers[0].unit)
+
+
+def test_silence_comes_in_its_order(servers: list[Server]) -> None:
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        radio.transmit(TONE)
+        assert servers[0].unit.aether.on_air() == (0,)
+        assert servers[0].unit.state.attenuation_mdb == 20_000
+        lines = told(servers[0])
+        radio.silence()
+        wait_until(lambda: bool(places(lines, "CLOSE")))
+        lines = lines[: places(lines, "powerdown")[0] + 1]
+    order = [
+        places(lines, "WRITE", "scale", " 0")[0],
+        places(lines, "WRITE", "raw", " 0")[3],
+        places(lines, "WRITE", "hardwaregain", "-89.75")[0],
+        places(lines, "CLOSE")[0],
+        places(lines, "WRITE", "powerdown", " 1")[0],
+    ]
+    assert order == sorted(order)
+    assert is_quiet(servers[0].unit)
+
+
+WAYS_OUT = {
+    "end": ("", 0),
+    "exit": ("sys.exit(3)", 3),
+    "exception": ("raise ZeroDivisionError", 1),
+    "sigterm": ("print('on air', flush=True)\ntime.sleep(60)", 128 + signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+@pytest.mark.parametrize("scope", ["with", "forgotten"])
+def test_every_way_out_is_silent(servers: list[Server], way: str, scope: str) -> None:
+    last_words, code = WAYS_OUT[way]
+    body = "radio.configure(SETTINGS)\nradio.transmit(TONE)\n" + last_words
+    if scope == "with":
+        body = "with radio:\n" + "\n".join(f"    {line}" for line in body.splitlines())
+    script = f"""
+import sys, time
+from tests.system.test_virtual_pluto_driver import PERMIT, SETTINGS, TONE, PlutoRadio
+radio = PlutoRadio({f"pluto:{servers[0].uri}"!r}, PERMIT)
+{body}
+"""
+    unit = servers[0].unit
+    lines = told(servers[0])
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        if way == "sigterm":
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert unit.aether.on_air() == (0,)
+            process.terminate()
+        assert process.wait(30) == code
+    assert places(lines, "WRITEBUF")
+    wait_until(lambda: is_quiet(unit))
+
+
+def test_a_killed_program_is_silenced_by_who_watches_it(servers: list[Server]) -> None:
+    script = f"""
+import time
+from tests.system.test_virtual_pluto_driver import PERMIT, SETTINGS, TONE, PlutoRadio
+radio = PlutoRadio({f"pluto:{servers[0].uri}"!r}, PERMIT)
+radio.configure(SETTINGS)
+radio.transmit(TONE)
+print("on air", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    assert not is_quiet(servers[0].unit)
+    make_quiet(f"pluto:{servers[0].uri}")
+    wait_until(lambda: is_quiet(servers[0].unit))
+
+
+def test_it_is_never_tuned_while_it_is_armed(servers: list[Server], rng: np.random.Generator) -> None:
+    unit = servers[0].unit
+    unit.faults.gain_reset_on_rate = True
+    offences: list[str] = []
+
+    def watch(line: str) -> None:
+        tuned = any(word in line for word in ("frequency", "fir_en", "xo_correction", "filter_fir")) and "WRITE" in line
+        if tuned and not unit.state.transmitter_off:
+            offences.append(line)
+
+    with opened(servers[0], options=PlutoOptions(xo_correction_hz=40_000_100)) as radio:
+        unit.witness = watch
+        radio.configure(SETTINGS)
+        for verb in rng.integers(0, 4, 120):
+            match verb:
+                case 0:
+                    rate, centre = int(rng.integers(600_000, 10_000_000)), float(rng.uniform(2.41e9, 2.49e9))
+                    radio.configure(RadioSettings(rate, centre, float(-rng.integers(10, 80))))
+                case 1:
+                    radio.transmit(TONE)
+                    assert unit.state.attenuation_mdb == -1000 * radio.settings.transmit_gain_db  # type: ignore[union-attr]
+                case 2:
+                    radio.silence()
+                case 3:
+                    radio.receive(100)
+    assert offences == []
+
+
+def test_what_the_permit_does_not_cover_touches_nothing(servers: list[Server]) -> None:
+    with opened(servers[0], replace(PERMIT, cabled=False)) as radio:
+        radio.configure(SETTINGS)
+        lines = told(servers[0])
+        with pytest.raises(TransmitRefused, match="licence"):
+            radio.transmit(TONE)
+        assert lines == []
+
+
+def test_a_transmission_ends_after_its_airtime(servers: list[Server]) -> None:
+    with opened(servers[0], replace(PERMIT, longest_airtime_s=0.3)) as radio:
+        radio.configure(SETTINGS)
+        radio.transmit(TONE)
+        assert servers[0].unit.aether.on_air() == (0,)
+        wait_until(lambda: is_quiet(servers[0].unit))
+
+
+@pytest.mark.parametrize(
+    ("file", "lie"),
+    [
+        ("out_altvoltage1_TX_LO_frequency", "2400000000"),
+        ("in_voltage_sampling_frequency", "3000000"),
+        ("out_voltage0_hardwaregain", "-10.000000 dB"),
+        ("in_voltage0_gain_control_mode", "slow_attack"),
+    ],
+)
+def test_a_setting_that_does_not_read_back_silences_and_says_so(servers: list[Server], file: str, lie: str) -> None:
+    unit = servers[0].unit
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        radio.transmit(TONE)
+        unit.faults.wrong_readback[file] = lie
+        with pytest.raises(RadioError, match="read back"):
+            radio.configure(replace(SETTINGS, centre_hz=2.46e9, sample_rate_hz=5e6))
+        unit.faults.wrong_readback.clear()
+        assert unit.state.transmitter_off
+        with pytest.raises(RadioError, match="never tuned"):
+            radio.transmit(TONE)
+
+
+def test_no_capture_is_older_than_its_call(servers: list[Server]) -> None:
+    with opened(servers[0]) as one, opened(servers[1]) as other:
+        servers[1].unit.faults.stale_blocks = 8
+        for radio in (one, other):
+            radio.configure(SETTINGS)
+        for k in range(1, 60):
+            one.transmit(np.exp(2j * np.pi * k * np.arange(500) / 500).astype(np.complex64) * np.float32(0.5))
+            assert int(np.abs(np.fft.fft(other.receive(500).samples)).argmax()) == k
+
+
+def test_lost_samples_are_flagged_each_time(servers: list[Server]) -> None:
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        assert radio.overflow_detection
+        for k in range(20):
+            servers[0].unit.faults.overflow_next = k % 2
+            assert radio.receive(100).overflow == bool(k % 2)
+
+
+def test_a_broken_connection_is_an_error_and_the_unit_is_silenced_over_another(servers: list[Server]) -> None:
+    unit = servers[0].unit
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        radio.transmit(TONE)
+        servers[0].disconnect()
+        with pytest.raises(RadioError, match="connection broke"):
+            radio.receive(100)
+        radio.silence()
+        assert is_quiet(unit)
+        radio.configure(SETTINGS)
+        assert radio.receive(100).samples.size == 100
+
+
+def test_a_unit_that_hangs_is_given_up_in_time(servers: list[Server]) -> None:
+    unit = servers[0].unit
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        unit.faults.protocol.append(Fault("READBUF", delay_s=6.0))
+        started = time.monotonic()
+        with pytest.raises(RadioError, match="receive"):
+            radio.receive(100)
+        assert time.monotonic() - started < 5
+        assert radio.receive(100).samples.size == 100
+
+
+def test_every_failure_to_open_says_what_it_is(servers: list[Server]) -> None:
+    port = servers[0].port
+    servers[0].unit.faults.protocol.append(Fault("PRINT", disconnect=True, times=9))
+    with pytest.raises(RadioError, match=f"127.0.0.1:{port}"):
+        opened(servers[0])
+    servers[0].unit.faults.protocol.clear()
+    with pytest.raises(RadioError, match="connection refused"):
+        PlutoRadio("pluto:ip:127.0.0.1:1")
+    with pytest.raises(RadioError, match="no such host"):
+        PlutoRadio("pluto:ip:nowhere.invalid")
+    with pytest.raises(AddressError, match="pluto:usb"):
+        PlutoRadio("pluto:tcp:1")
+
+
+def test_scan_finds_units_and_serial_numbers_lead_to_them(servers: list[Server]) -> None:
+    uris = [server.uri for server in servers]
+    found = {one.uri: one for one in scan(uris)}
+    assert set(uris) <= set(found)
+    one = found[uris[1]]
+    assert one.serial == servers[1].unit.identity.serial
+    assert one.tuning_hz == (70e6, 6e9)
+    assert 20 < one.temperature_c < 60
+    assert resolve(f"pluto:serial:{one.serial}", uris) == uris[1]
+    with pytest.raises(RadioError, match="no Pluto of serial 4711"):
+        resolve("pluto:serial:4711", uris)
+
+
+def test_automatic_gain_is_told_with_the_capture(servers: list[Server]) -> None:
+    with opened(servers[0]) as one, opened(servers[1], options=PlutoOptions(gain_mode="slow_attack")) as other:
+        for radio in (one, other):
+            radio.configure(SETTINGS)
+        one.transmit(TONE)
+        capture = other.receive(4000)
+        assert capture.gain_db != SETTINGS.receive_gain_db
+        assert 10 * np.log10(np.mean(np.abs(capture.samples) ** 2)) == pytest.approx(-12, abs=1.5)
+
+
+@pytest.mark.parametrize("rate", [65_105.0, 100_000.0, 520_834.0, 2_083_333.0, 7_680_000.0, 30_720_000.0, 61_440_000.0])
+def test_every_rate_of_a_pluto_can_be_set(servers: list[Server], rate: float) -> None:
+    with opened(servers[0]) as radio:
+        radio.configure(replace(SETTINGS, sample_rate_hz=rate))
+        assert servers[0].unit.state.receive_rate_hz == pytest.approx(rate, abs=1)
+        assert radio.receive(64).samples.size == 64
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "words"),
+    [
+        ("sys.modules['adi'] = None", "pip install pyadi-iio==0.0.21"),
+        ("import ctypes.util; ctypes.util.find_library = lambda name: None", "apt-get install libiio0"),
+    ],
+)
+def test_missing_libraries_are_named_with_the_command_that_mends_it(sabotage: str, words: str) -> None:
+    script = (
+        f"import sys\n{sabotage}\nfrom testbed.radio.open import open_radio\nopen_radio('pluto:ip:127.0.0.1', unit=0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr.splitlines()[-1]
+    assert "testbed.errors.RadioError" in done.stderr.splitlines()[-1]
