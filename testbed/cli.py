@@ -120,8 +120,7 @@ def config_check(campaign: CampaignFile = None) -> None:
         from testbed.campaign import load_campaign
 
         settings = load_campaign(campaign)
-        check(settings)
-        for note in notes(settings):
+        for note in notes(settings, check(settings)):
             print(f"note: {note}")
         print(f"{campaign or 'built-in demo'}: can be run")
 

@@ -44,12 +44,14 @@ class NodeSettings:
         repetitions: sounding symbols averaged in one measurement.
         quantisation: "float16" or "int8", how hidden states cross the air.
         temperature: gate temperature.
+        experts: K, how many of the model's experts nodes hold; the gate chooses among these alone.
     """
 
     grid: Grid
     repetitions: int
     quantisation: str
     temperature: float
+    experts: int
 
 
 @dataclass(eq=False)
@@ -139,6 +141,8 @@ class LocalNode:
         hidden, _ = layers.attend(self._model, layer, self._x, self._caches[layer])
         states = layers.expert_input(self._model, layer, hidden)
         score = layers.gate_scores(self._model, layer, states, self._settings.temperature)
+        score = score[:, : self._settings.experts]
+        score = score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
         tokens, experts = score.shape
         outputs = np.zeros((tokens, experts, self._model.width), np.float32)
         self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_))

@@ -50,13 +50,15 @@ def check(campaign: Campaign) -> Model:
     return model
 
 
-def notes(campaign: Campaign) -> list[str]:
+def notes(campaign: Campaign, model: Model) -> list[str]:
     """What a person should know before the run, in sentences."""
     K, M = campaign.nodes.count, campaign.ofdm_grid().data.size
-    links = K * (K - 1)
+    links, found = K * (K - 1), []
     if links > M:
-        return [f"{links} directed links share {M} data subcarriers: in a phase at most {M} links can be served"]
-    return []
+        found.append(f"{links} directed links share {M} data subcarriers: in a phase at most {M} links can be served")
+    if model.experts > K:
+        found.append(f"nodes hold {K} of the model's {model.experts} experts; the gate chooses among these alone")
+    return found
 
 
 def node_settings(campaign: Campaign, model: Model) -> NodeSettings:
@@ -66,6 +68,7 @@ def node_settings(campaign: Campaign, model: Model) -> NodeSettings:
         repetitions=campaign.transmission.repetitions,
         quantisation=campaign.model.quantisation,
         temperature=campaign.model.temperature or model.temperature,
+        experts=campaign.nodes.count,
     )
 
 

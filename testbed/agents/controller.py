@@ -87,7 +87,7 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
         "seed": campaign.seed,
         "runs folder": str(out),
     }
-    return Plan(campaign, model, out, in_process, rounds, notes(campaign), facts)
+    return Plan(campaign, model, out, in_process, rounds, notes(campaign, model), facts)
 
 
 def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], None]) -> Result:

@@ -148,6 +148,14 @@ def test_a_single_hop_price_leaves_the_way_back_working() -> None:
     assert sum(record.back.sent.sum() for record in one_way.records) > 0
 
 
+def test_fewer_nodes_than_experts_choose_among_those_that_are_there() -> None:
+    two = run({"nodes.count": 2, "nodes.compute_energy_j": 1e-10, "channel.snr_db": 30.0})
+    assert two.totals.lost == 0
+    for record in two.records:
+        assert record.score.shape[1] == 2
+        np.testing.assert_allclose(record.score.sum(axis=1), 1.0)
+
+
 class Dying:
     """A node that is lost when it is asked for `verb` the `count`-th time."""
 
