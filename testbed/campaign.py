@@ -21,6 +21,9 @@ from testbed.ofdm.grid import PRESETS, Grid
 from testbed.radio.open import check_address
 from testbed.tables import Table, sentence
 
+VIRTUAL = "virtual-pluto"
+"""Radio address that starts virtual Plutos for the run and drives them as real ones."""
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Decibel = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]
@@ -58,10 +61,24 @@ class GridTable(Table):
     training_period: int | None = None
 
 
+class PermitTable(Table):
+    """What real radios may transmit; by default nothing. The law stays the question of who fills this in."""
+
+    bands_hz: list[tuple[Positive, Positive]] = Field([], description="lowest and highest edge of each allowed band")
+    cabled: bool = Field(False, description="cables and attenuators instead of antennas")
+    licence: str = Field("", description="the words under which the signal may be radiated; recorded")
+    highest_gain_db: float = Field(-10.0, ge=-89.75, le=0)
+    longest_airtime_s: float = Field(60.0, gt=0, le=3600)
+    antenna_gain_dbi: float = Field(0.0, ge=-50, le=50)
+    highest_eirp_dbm: Decibel | None = None
+
+
 class RadioTable(Table):
     """The radios."""
 
-    address: str = Field("sim:", description="which radios")
+    address: str = Field("sim:", description="sim:, virtual-pluto, or the address of a radio")
+    addresses: list[str] | None = Field(None, description="one radio a node, instead of `address`")
+    permit: PermitTable = PermitTable()
     centre_hz: Positive = 2.45e9
     transmit_gain_db: float = Field(-20.0, ge=-89.75, le=0)
     receive_gain_db: float = Field(45.0, ge=-3, le=71)
@@ -129,8 +146,20 @@ class Campaign(Table):
             raise ValueError(
                 f"schedule.max_experts = {self.schedule.max_experts} exceeds nodes.count = {self.nodes.count}"
             )
-        check_address(self.radio.address)
+        self._check_radios()
         return self
+
+    def _check_radios(self) -> None:
+        radio = self.radio
+        if radio.addresses is not None and len(set(radio.addresses)) != self.nodes.count:
+            raise ValueError(
+                f"radio.addresses names {len(set(radio.addresses))} radios for nodes.count = {self.nodes.count}"
+            )
+        for address in radio.addresses or [radio.address]:
+            if address != VIRTUAL:
+                check_address(address)
+        if radio.addresses is None and radio.address.startswith("pluto:"):
+            raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
 
     def compute_energy_j(self) -> list[float]:
         """(K,) joule a token."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from testbed.firmware.apply import Target
     from testbed.firmware.board import Board
     from testbed.outcome import RoundRecord, Summary
+    from testbed.virtual_pluto.clock import ClockName
 
 app = typer.Typer(
     name="testbed",
@@ -42,6 +44,15 @@ REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 CampaignFile = Annotated[
     Path | None, typer.Argument(help="Campaign TOML; without one, the built-in demo.", show_default=False)
 ]
+
+
+
+
+class Clock(StrEnum):
+    """How the time of virtual Plutos passes."""
+
+    logical = "logical"
+    wall = "wall"
 
 
 FIRMWARE = Path("firmware_configs")
@@ -141,6 +152,43 @@ def config_schema() -> None:
         from testbed.campaign import schema
 
         print(schema())
+
+
+@app.command("virtual-pluto")
+def virtual_pluto(
+    units: Annotated[int, typer.Option(help="How many, each on an address of its own.")] = 1,
+    first: Annotated[str, typer.Option(help="Address of the first one; the next ones follow.")] = "127.0.0.2",
+    port: Annotated[int, typer.Option(help="Port on all addresses; 0 takes any free one.")] = 30431,
+    clock: Annotated[Clock, typer.Option(help="Deterministic and as fast as possible, or real time.")] = Clock.logical,
+    seed: Annotated[int, typer.Option(help="Seed of channels and noise.")] = 0,
+    air: Annotated[str | None, typer.Option(hidden=True)] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Serve simulated Plutos over the network protocol of real ones, until Ctrl+C; prints a URI a unit."""
+    with errors_as_sentences():
+        from testbed.agents.virtual import run_virtual_plutos
+
+        def announce(uri: str) -> None:
+            print(uri, flush=True)
+
+        kind: ClockName = "wall" if clock is Clock.wall else "logical"
+        run_virtual_plutos(units, first, port, kind, seed, announce, air=air, with_parent=with_parent)
+
+
+@app.command()
+def scan(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+    """Find Plutos: URI, serial, model, firmware, temperature, tuning range."""
+    with errors_as_sentences():
+        from testbed.radio.pluto import scan as find
+
+        found = [asdict(one) for one in find()]
+        if as_json:
+            print(json.dumps(found))
+            return
+        for one in found:
+            print("  ".join(f"{key} {value}" for key, value in one.items()))
+        if not found:
+            print("no Pluto answers; name one by address if it is behind a router: pluto:ip:HOST")
 
 
 @app.command(hidden=True)

@@ -17,7 +17,7 @@ from types import FrameType
 import msgspec
 
 from testbed.agents.air import RemoteEther
-from testbed.agents.assemble import check, local_node
+from testbed.agents.assemble import check, local_node, transmit_permit
 from testbed.agents.log import logger
 from testbed.agents.warm import warm_modem
 from testbed.campaign import Campaign
@@ -33,9 +33,10 @@ JOIN_S = 30.0
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What an agent is told when it is taken in: the campaign as TOML, and where the simulated air is."""
+    """What an agent is told when it is taken in: the campaign as TOML, its radio, where the simulated air is."""
 
     campaign: str
+    radio: str
     air: str | None
 
 
@@ -63,7 +64,7 @@ def _radio(campaign: Campaign, setup: Setup, index: int, keys: Path, stack: Exit
     ether = None
     if setup.air is not None:
         ether = RemoteEther(stack.enter_context(Client(setup.air, client_keys(keys, index, "air"))))
-    return open_radio(campaign.radio.address, unit=index, ether=ether)
+    return open_radio(setup.radio, unit=index, ether=ether, permit=transmit_permit(campaign))
 
 
 def _in_background(silence: Callable[[], None]) -> Callable[[], None]:

@@ -5,10 +5,12 @@ The same parts serve a run in one process and one in many; only who holds them d
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.campaign import Campaign
+from testbed.campaign import VIRTUAL, Campaign
 from testbed.errors import CampaignError
 from testbed.experts.model import Model, load_model, part_for
 from testbed.experts.payload import payload_bytes
@@ -18,6 +20,7 @@ from testbed.ofdm.grid import Grid
 from testbed.plan import RoundSettings
 from testbed.radio.air import AirSettings, thermal_noise_dbm
 from testbed.radio.base import Radio, RadioSettings
+from testbed.radio.guard import TransmitPermit
 from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
 
@@ -108,6 +111,16 @@ def subcarrier_dbm(campaign: Campaign, grid: Grid) -> float:
     """Transmit power of one subcarrier: the converter's full scale, the gain, and the grid's fixed level."""
     level = float(db(grid.amplitude**2))
     return campaign.radio.full_scale_dbm + campaign.radio.transmit_gain_db + level
+
+
+def transmit_permit(campaign: Campaign) -> TransmitPermit:
+    """What radios may transmit: what the campaign says, and anything for virtual ones, which radiate nothing."""
+    grid, radio = campaign.ofdm_grid(), campaign.radio
+    permit = TransmitPermit(**radio.permit.model_dump(), full_scale_dbm=radio.full_scale_dbm)
+    occupied_hz = float((np.abs(grid.offsets).max() * 2 + 1) * grid.spacing_hz)
+    if radio.address != VIRTUAL:
+        return replace(permit, bands_hz=tuple(permit.bands_hz), occupied_hz=occupied_hz)
+    return TransmitPermit(bands_hz=((0.0, 1e12),), cabled=True, highest_gain_db=0.0)
 
 
 def air_settings(campaign: Campaign) -> AirSettings:

@@ -31,7 +31,7 @@ class Children:
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._running: dict[str, subprocess.Popen[str]] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Children:
     ) -> None:
         self.end()
 
-    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start `python -m testbed arguments…`; `name` is its log file's."""
         with (self._logs / f"{name}.log").open("w", encoding="utf-8") as log:
             child = subprocess.Popen(
@@ -50,23 +50,29 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                bufsize=0,
                 start_new_session=True,
             )
         self._running[name] = child
         return child
 
-    def first_line(self, name: str, deadline_s: float) -> str:
-        """The first line that child `name` prints.
+    def next_line(self, name: str, deadline_s: float) -> str:
+        """The next line that child `name` prints.
 
         Raises:
             LinkError: it said nothing within `deadline_s`, or ended; the message holds the end of its log.
         """
         child = self._running[name]
         assert child.stdout is not None
-        if not select.select([child.stdout], [], [], deadline_s)[0]:
-            raise LinkError(f"{name} was not ready within {deadline_s:g} s: {self.last_words(name)}")
-        line = child.stdout.readline().strip()
+        deadline, said = time.monotonic() + deadline_s, b""
+        while not said.endswith(b"\n"):
+            if not select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise LinkError(f"{name} was not ready within {deadline_s:g} s: {self.last_words(name)}")
+            byte = child.stdout.read(1)
+            if not byte:
+                break
+            said += byte
+        line = said.decode().strip()
         if not line:
             raise LinkError(f"{name} ended before it was ready: {self.last_words(name)}")
         return line
@@ -109,9 +115,9 @@ class Children:
         return True
 
 
-def _say_farewell(child: subprocess.Popen[str]) -> None:
+def _say_farewell(child: subprocess.Popen[bytes]) -> None:
     if child.stdin is not None:
         with contextlib.suppress(OSError):
-            child.stdin.write("the run has ended\n")
+            child.stdin.write(b"the run has ended\n")
         with contextlib.suppress(OSError):
             child.stdin.close()

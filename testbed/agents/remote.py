@@ -14,7 +14,7 @@ from testbed.agents.agent import Setup
 from testbed.agents.assemble import air_settings
 from testbed.agents.processes import Children
 from testbed.agents.warm import warm_scheduler
-from testbed.campaign import Campaign
+from testbed.campaign import VIRTUAL, Campaign
 from testbed.errors import LinkError
 from testbed.fleet import Fleet
 from testbed.link.hub import Hub
@@ -54,9 +54,9 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
     with ExitStack() as stack:
         children = stack.enter_context(Children(logs))
         pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))  # left after the hub, whose end answers who waits
-        air = _start_air(campaign, children, keys)
-        setup = msgspec.json.encode(Setup(campaign.text(), air)).decode()
-        hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, lambda _: setup))
+        air, radios = _start_air(campaign, children, keys)
+        setups = [msgspec.json.encode(Setup(campaign.text(), radio, air)).decode() for radio in radios]
+        hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, setups))
         for k in range(K):
             children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
         warm_scheduler()
@@ -64,12 +64,17 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
         yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map)
 
 
-def _start_air(campaign: Campaign, children: Children, keys: Path) -> str | None:
-    if not campaign.radio.address.startswith("sim:"):
-        return None
+def _start_air(campaign: Campaign, children: Children, keys: Path) -> tuple[str | None, list[str]]:
+    """What is simulated is started; the address of the air, and of each node's radio."""
+    K, radio = campaign.nodes.count, campaign.radio
+    if radio.addresses is not None:
+        return None, radio.addresses
     settings = msgspec.json.encode(air_settings(campaign)).decode()
+    if radio.address == VIRTUAL:
+        children.start(VIRTUAL, [VIRTUAL, f"--units={K}", f"--air={settings}", "--with-parent"])
+        return None, [f"pluto:{children.next_line(VIRTUAL, JOIN_S)}" for _ in range(K)]
     children.start("air", ["air", f"--settings={settings}", f"--keys={keys}"])
-    return children.first_line("air", JOIN_S)
+    return children.next_line("air", JOIN_S), [radio.address] * K
 
 
 def _wait_joined(hub: Hub, children: Children) -> None:

@@ -26,7 +26,7 @@ def air(tmp_path: Path) -> list[str]:
 def test_a_child_says_where_it_listens_and_leaves_when_told(tmp_path: Path, air: list[str]) -> None:
     with Children(tmp_path / "logs") as children:
         child = children.start("air", air)
-        assert children.first_line("air", 60).startswith("tcp://127.0.0.1:")
+        assert children.next_line("air", 60).startswith("tcp://127.0.0.1:")
         assert children.ended() == []
     assert child.returncode == 0
     log = (tmp_path / "logs" / "air.log").read_text()
@@ -37,14 +37,14 @@ def test_a_child_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None
     with Children(tmp_path / "logs") as children:
         children.start("air", ["air", "--settings={}", f"--keys={tmp_path / 'none'}"])
         with pytest.raises(LinkError, match=r"air ended before it was ready: \S+"):
-            children.first_line("air", 60)
+            children.next_line("air", 60)
 
 
 def test_a_child_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path, air: list[str]) -> None:
     with Children(tmp_path / "logs") as children:
         psutil.Process(children.start("air", air).pid).suspend()
         with pytest.raises(LinkError, match=r"air was not ready within 0\.2 s"):
-            children.first_line("air", 0.2)
+            children.next_line("air", 0.2)
 
 
 def test_a_child_that_does_not_listen_is_killed(
@@ -54,6 +54,6 @@ def test_a_child_that_does_not_listen_is_killed(
     monkeypatch.setattr(processes, "TERMINATE_S", 0.2)
     with Children(tmp_path / "logs") as children:
         child = children.start("air", air)
-        children.first_line("air", 60)
+        children.next_line("air", 60)
         psutil.Process(child.pid).suspend()
     assert child.returncode == -9
