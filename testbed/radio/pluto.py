@@ -204,6 +204,19 @@ class PlutoRadio:
         """In force, None before the first `configure`."""
         return self._settings
 
+    @property
+    def serial(self) -> str:
+        """Of the unit, empty where it tells none."""
+        return str(self._sdr.ctx.attrs.get("hw_serial", "")) if self._sdr is not None else ""
+
+    def xo_correction_hz(self) -> int:
+        """What the transceiver takes its crystal for.
+
+        Raises:
+            RadioError: the unit failed, or was closed.
+        """
+        return int(self._attributes.read(steps.phy("", False, "xo_correction", "")))
+
     def configure(self, settings: RadioSettings) -> None:
         """Silence, tune, read back; on a mismatch it stays silent and counts as never tuned.
 
@@ -277,6 +290,27 @@ class PlutoRadio:
         samples = np.asarray(codes[drop:] / RECEIVE_CODES, np.complex64)
         start_s = started + drop / settings.sample_rate_hz
         return Capture(samples, settings.sample_rate_hz, settings.centre_hz, gain_db, start_s, overflow)
+
+    def digital_loopback(self, samples: Samples) -> Samples:
+        """`samples` (n,) back from inside the transceiver, rotated; nothing is radiated.
+
+        Raises:
+            RadioError: never tuned, or the unit failed.
+        """
+        wave = checked_samples(samples)
+        settings = self._tuned()
+        switch = self._sdr.ctx.find_device(steps.PHY).debug_attrs["loopback"]
+        with self._lock, self._silent_on_failure(), failing(f"{self._uri}: loopback"):
+            self.silence()
+            switch.value = "1"
+            try:
+                self._sdr.tx_cyclic_buffer = True
+                self._sdr.tx(np.rint(wave * np.float32(TRANSMIT_CODES + 1)))
+                codes, _ = self._block(2 * wave.size, settings)
+            finally:
+                self._sdr.tx_destroy_buffer()
+                switch.value = "0"
+        return np.asarray(codes[wave.size :] / RECEIVE_CODES, np.complex64)
 
     def close(self) -> None:
         """Off the air and let go; never raises, and may be called again."""

@@ -15,7 +15,7 @@ from testbed.virtual_pluto.description import PHY, RECEIVER, TRANSMITTER, XADC, 
 from testbed.virtual_pluto.grammar import Attribute, Refused
 from testbed.virtual_pluto.phy import phy_rules
 from testbed.virtual_pluto.rules import Rule, Rules, constant, decimal, flag, memory, setting, whole_number
-from testbed.virtual_pluto.unit import STATUS_REGISTER, UNDERFLOW_BIT, Unit
+from testbed.virtual_pluto.unit import OVERFLOW_BIT, STATUS_REGISTER, UNDERFLOW_BIT, Unit
 
 RAILS: Final = {
     "vccint": 1372,
@@ -181,10 +181,16 @@ def _register(device: str) -> Rule:
         unit.state.register[device] = words[0]
         if len(words) == 2 and words[0] == STATUS_REGISTER:
             left = unit.state.status.get(device, 0) & ~words[1]
-            stuck = device == TRANSMITTER and unit.faults.stuck_underflow
-            unit.state.status[device] = left | (UNDERFLOW_BIT if stuck else 0)
+            unit.state.status[device] = left | _stuck(unit, device)
 
     return Rule(show, store)
+
+
+def _stuck(unit: Unit, device: str) -> int:
+    """Bits that cannot be cleared."""
+    if device == TRANSMITTER:
+        return UNDERFLOW_BIT if unit.faults.stuck_underflow else 0
+    return OVERFLOW_BIT if device == RECEIVER and unit.faults.stuck_overflow else 0
 
 
 def _hexadecimal(word: str) -> int:

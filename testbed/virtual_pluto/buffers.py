@@ -47,12 +47,15 @@ _readers = itertools.count()
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """A block of the queue: when and how it was captured, and what was on the air."""
+    """A block of the queue: when and how it was captured, and what was on the air.
+
+    `loopback` is what the unit repeats to itself: None where it listens to the air, empty where it repeats nothing.
+    """
 
     start_s: float
     tuning: Tuning
     segments: tuple[Segment, ...]
-    loopback: bool
+    loopback: Samples | None
 
 
 class ReceiveStream:
@@ -111,7 +114,7 @@ class ReceiveStream:
         """By the logical clock: the next block captures what is on the air now."""
         with self.unit.lock:
             tuning = self.unit.tuning()
-            loopback = self.unit.state.loopback == 1
+            loopback = self.unit.looped_back()
         self._queue.append(Filled(self._end_s, tuning, self.unit.aether.segments(), loopback))
         self._end_s += self.samples / tuning.rate_hz
         self.unit.aether.reach(self._reader, self._end_s)
@@ -132,14 +135,14 @@ class ReceiveStream:
             raise Refused(errno.EBADF)
         if self._end_s > limit:
             raise Refused(errno.ETIMEDOUT)
-        return Filled(start, tuning, self.unit.aether.segments(), self.unit.state.loopback == 1)
+        return Filled(start, tuning, self.unit.aether.segments(), self.unit.looped_back())
 
     def _render(self, filled: Filled) -> bytes:
         self._index += 1
         if self.unit.faults.overflow_next > 0:
             self.unit.faults.overflow_next -= 1
             self.unit.flag(RECEIVER, OVERFLOW_BIT)
-        codes = self._loop_back(filled) if filled.loopback else self._hear(filled)
+        codes = self._hear(filled) if filled.loopback is None else self._loop_back(filled)
         if self.mask == 0b11:
             return bytes(codes.data)
         return bytes(codes[0 if self.mask == 0b01 else 1 :: 2])
@@ -159,15 +162,16 @@ class ReceiveStream:
         return codes
 
     def _loop_back(self, filled: Filled) -> Codes:
-        """What the unit itself sends, sample for sample, without any radio."""
+        """What the unit itself was given, sample for sample, whether it radiates or not."""
         total = np.zeros(self.samples, np.complex64)
+        if filled.loopback is not None and filled.loopback.size:
+            first = round(filled.start_s * filled.tuning.rate_hz)
+            total += np.take(digital_loopback(filled.loopback), np.arange(first, first + self.samples), mode="wrap")
         for segment in filled.segments:
-            if segment.unit != self.unit.number:
-                continue
-            first = round((filled.start_s - segment.origin_s) * segment.rate_hz)
-            at = np.arange(first, first + self.samples)
-            inside = slice(None) if segment.periodic else (at >= 0) & (at < segment.wave.size)
-            total[inside] += digital_loopback(segment.wave)[at[inside] % segment.wave.size]
+            if segment.unit == self.unit.number and not segment.periodic:
+                at = round((filled.start_s - segment.origin_s) * segment.rate_hz) + np.arange(self.samples)
+                inside = (at >= 0) & (at < segment.wave.size)
+                total[inside] += digital_loopback(segment.wave)[at[inside]]
         return np.asarray(np.rint(total.view(np.float32) * CODES), np.int16)
 
 

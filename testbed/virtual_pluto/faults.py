@@ -45,6 +45,7 @@ class Faults:
         gain_reset_on_rate: setting the sample rate sets the transmit gain back to −10 dB, as some firmware does.
         calibration_burst_s: length of the burst at full power when the transmit oscillator moves by more than 100 MHz.
         stuck_underflow: the underflow bit cannot be cleared, as on firmware v0.39.
+        stuck_overflow: nor can the overflow bit.
         overflow_next: the next blocks so many lose samples.
         stale_blocks: so many blocks from before are delivered first, on top of the kernel's queue.
         drift_ppm_per_s: the crystal runs away.
@@ -55,6 +56,7 @@ class Faults:
     gain_reset_on_rate: bool = False
     calibration_burst_s: float = 0.0
     stuck_underflow: bool = False
+    stuck_overflow: bool = False
     overflow_next: int = 0
     stale_blocks: int = 0
     drift_ppm_per_s: float = 0.0

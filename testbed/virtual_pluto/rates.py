@@ -3,8 +3,8 @@
     converter ── half bands (÷1, 2, 3, 4, 6, 8, 12) ── FIR (÷1, 2, 4) ── sample rate
 
 The converter runs at the largest multiple that stays at or below 336 MHz; the transmit converter runs at half of
-it where that is fast enough, for its filter too. Limits are those of the data sheet; the rule is ours, and gives the rates that the
-Linux driver reports at its default of 30.72 MS/s.
+it where that is fast enough, for its filter too. Limits are those of the data sheet; the rule is ours, and gives
+the rates that the Linux driver reports at its default of 30.72 MS/s.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 from testbed.errors import RadioError
 from testbed.radio.air import AirSettings
 from testbed.virtual_pluto.aether import Aether
+from testbed.virtual_pluto.buffers import ReceiveStream
 from testbed.virtual_pluto.clock import ClockName, LogicalClock, WallClock
 from testbed.virtual_pluto.server import PORT, Server
 from testbed.virtual_pluto.state import Identity
@@ -46,6 +47,13 @@ def make_units(air: AirSettings, clock: ClockName, own_gain_db: float | None = O
     return [Unit(k, aether, Identity(serial=f"virtual{air.seed:08x}{k:04d}")) for k in range(air.units)]
 
 
+def warm_up(air: AirSettings) -> None:
+    """Load the compiled loops on an air of its own: the first block of a wall clock must not wait for them."""
+    unit = make_units(air, "logical", own_gain_db=0.0)[0]
+    unit.repeat(np.ones(64, np.complex64))
+    ReceiveStream(unit, 64, 0b11).next_block(threading.Event())
+
+
 def hosts(first_host: str, count: int) -> list[str]:
     """`count` IPv4 addresses from the first on.
 
@@ -69,6 +77,8 @@ def serving(
     own_gain_db: float | None = OWN_GAIN_DB,
 ) -> Iterator[list[Server]]:
     """Servers of all units of an air, listening within the block; port 0 lets the system choose."""
+    if clock == "wall":
+        warm_up(air)
     units = make_units(air, clock, own_gain_db)
     with contextlib.ExitStack() as stack:
         yield [

@@ -196,6 +196,12 @@ class Unit:
             self.captures += 1
             return self.captures
 
+    def looped_back(self) -> Samples | None:
+        """What digital loopback repeats: None where it is off, empty where no cyclic buffer is open."""
+        if self.state.loopback != 1:
+            return None
+        return np.zeros(0, np.complex64) if self._wave is None else self._wave
+
     def gain_for(self, arrived: Samples, tuning: Tuning) -> float:
         """Receive gain in dB for samples that arrived: as set, or as automatic gain control finds it."""
         if tuning.gain_db is not None:

@@ -18,6 +18,7 @@ from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import Radio, RadioSettings
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.open import open_radio
+from testbed.virtual_pluto.clock import ClockName
 from testbed.virtual_pluto.serve import serving
 from tests.libiio import need_libiio
 
@@ -46,7 +47,12 @@ def cabled(units: int) -> Air:
 Opener = Callable[[int], Radio]
 """Opens the radio of a unit on an air that all units share."""
 
-BACKENDS = ("sim in this process", "sim behind a socket", "virtual Pluto through pyadi-iio")
+BACKENDS = (
+    "sim in this process",
+    "sim behind a socket",
+    "virtual Pluto by the logical clock",
+    "virtual Pluto by the wall clock",
+)
 PERMIT = TransmitPermit(bands_hz=((2.4e9, 2.5e9),), cabled=True)
 
 
@@ -63,7 +69,9 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
                 yield lambda unit: open_radio("sim:", unit=unit, ether=RemoteEther(clients[unit]))
             case _:
                 need_libiio()
-                servers = stack.enter_context(serving(cabled(2).settings, first_host="127.0.0.1", port=0))
+                clock: ClockName = "wall" if "wall" in request.param else "logical"
+                air = cabled(2)
+                servers = stack.enter_context(serving(air.settings, first_host="127.0.0.1", port=0, clock=clock))
                 yield lambda unit: open_radio(f"pluto:{servers[unit].uri}", unit=unit, permit=PERMIT)
 
 

@@ -1,0 +1,75 @@
+"""Calibrate Plutos against one of them, over cables or the air that the permit allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from testbed.errors import RadioError
+from testbed.radio.base import RadioSettings
+from testbed.radio.calibration import (
+    Calibration,
+    corrected_xo,
+    measure_gain_slope,
+    measure_ppm,
+    measure_receive_s,
+    read_calibration,
+    write_calibration,
+)
+from testbed.radio.guard import TransmitPermit
+from testbed.radio.pluto import PlutoRadio
+from testbed.radio.pluto_steps import PlutoOptions
+
+BACKOFFS_DB: Final = (0.0, 5.0, 10.0, 15.0, 20.0)
+
+
+def calibrate(
+    reference: str,
+    addresses: Sequence[str],
+    settings: RadioSettings,
+    permit: TransmitPermit,
+    folder: Path,
+    today: date,
+) -> Iterator[Calibration]:
+    """Measure each unit against the reference and keep the result, one by one.
+
+    Args:
+        reference: address of the unit that transmits.
+        addresses: of the units to calibrate.
+        settings: of both sides; the tone should arrive well below full scale.
+        permit: what the reference may transmit.
+        folder: where the dated files go.
+        today: their date.
+
+    Raises:
+        RadioError: a unit does not answer, or does not hear the reference.
+    """
+    with PlutoRadio(reference, permit) as sender:
+        for address in addresses:
+            with PlutoRadio(address) as unit:
+                if unit.serial == sender.serial:
+                    raise RadioError(f"{address} is the reference itself: name another unit")
+                ppm = measure_ppm(sender, unit, settings)
+                calibration = Calibration(
+                    serial=unit.serial,
+                    reference=sender.serial,
+                    measured=today.isoformat(),
+                    ppm=ppm,
+                    xo_correction_hz=corrected_xo(unit.xo_correction_hz(), ppm),
+                    gain_slope=measure_gain_slope(sender, unit, settings, BACKOFFS_DB),
+                    receive_s=measure_receive_s(unit, settings),
+                )
+            write_calibration(folder, calibration)
+            yield calibration
+
+
+def options_for(serial: str, folder: Path, today: date) -> tuple[PlutoOptions, str | None]:
+    """Options with the unit's latest correction, and a warning where it is missing or old.
+
+    Raises:
+        RadioError: the file is damaged.
+    """
+    calibration, warning = read_calibration(folder, serial, today)
+    return PlutoOptions(xo_correction_hz=calibration.xo_correction_hz if calibration else None), warning
