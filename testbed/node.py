@@ -1,206 +1,97 @@
-"""One radio and one expert: does what a round asks, in this process.
+"""One radio and one worker: does what a round asks, in this process.
 
-A `LocalNode` holds its own tokens (source side), the states of others it was sent (expert side), and soft
-bits of blocks that failed, to be combined when they come again. It knows nothing of other nodes' channels,
-of energy or of decisions.
+A `LocalNode` turns slots into frames and captures into what its worker is given. It keeps the soft bits of
+blocks that failed, to be combined when they come again. It knows nothing of other nodes' channels, of energy
+or of decisions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.csi.sound import sound
-from testbed.errors import NodeFailed
-from testbed.experts import layers
-from testbed.experts.layers import Cache
-from testbed.experts.model import Model
-from testbed.experts.payload import dequantise, payload_bytes, quantise
 from testbed.ofdm.frame import Header, Link, Received, demodulate, frame_samples, link_symbols, modulate
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.sounding import sounding_frame, sounding_samples
 from testbed.protocol import Aggregated, Gated, Phase, Prediction, Reception, Sent, Share, Slot, Sounding
 from testbed.radio.base import Capture, Radio
+from testbed.worker import Worker
 
 CONSTELLATION_POINTS = 400
 SOUNDING, FORWARD, RETURN = 0, 1, 2
 KIND: dict[Phase, int] = {"forward": FORWARD, "return": RETURN}
 
 Floats = NDArray[np.float32]
-Row = tuple[int, int]
-"""A token of anybody: (node that owns it, row in that node's batch)."""
-Block = tuple[Phase, int, int, Row]
-"""A block on its way: phase, sender, coding scheme, token. Receptions of the same block can be combined."""
-
-
-@dataclass(frozen=True)
-class NodeSettings:
-    """What all nodes of a run agree on.
-
-    Attributes:
-        grid: OFDM grid of soundings and frames.
-        repetitions: sounding symbols averaged in one measurement.
-        quantisation: "float16" or "int8", how hidden states cross the air.
-        temperature: gate temperature.
-        experts: K, how many of the model's experts nodes hold; the gate chooses among these alone.
-    """
-
-    grid: Grid
-    repetitions: int
-    quantisation: str
-    temperature: float
-    experts: int
-
-
-@dataclass(eq=False)
-class _Layer:
-    """What a node holds while a layer is computed; N own tokens, K experts, width d.
-
-    Attributes:
-        hidden: (N, d) before the experts, for the residual; states: (N, d) what experts are asked.
-        score: (N, K) gate scores.
-        outputs: (N, K, d) results that came back; arrived: (N, K) which.
-        asked: states that others sent; answers: this expert's results on them.
-        soft: log-likelihood ratios of blocks that failed, by phase, sender, scheme and token.
-    """
-
-    hidden: Floats
-    states: Floats
-    score: NDArray[np.float64]
-    outputs: Floats
-    arrived: NDArray[np.bool_]
-    asked: dict[Row, Floats] = field(default_factory=dict)
-    answers: dict[Row, Floats] = field(default_factory=dict)
-    soft: dict[Block, Floats] = field(default_factory=dict)
+Block = tuple[Phase, int, int, int]
+"""A block on its way: phase, sender, coding scheme, token row. Receptions of the same block can be combined."""
 
 
 class LocalNode:
-    """Implements `testbed.protocol.Node` on a radio and a part of the model.
+    """Implements `testbed.protocol.Node` on a radio.
 
     Args:
-        index: number of this node and of its expert.
+        worker: the model's part.
         radio: an open radio, tuned; the caller closes it.
-        model: this node's expert, and attention, gate and head.
-        settings: what all nodes agree on.
-        passages: (passes, C + N + 1) bytes of this node's text: C bytes of context, read by the own expert
-            without the air, then N tokens, each of which predicts the byte after it.
-        context: C.
+        grid: OFDM grid of soundings and frames.
+        repetitions: sounding symbols averaged in one measurement.
     """
 
-    def __init__(
-        self,
-        index: int,
-        radio: Radio,
-        model: Model,
-        settings: NodeSettings,
-        passages: NDArray[np.uint8],
-        context: int,
-    ) -> None:
-        self._index = index
+    def __init__(self, worker: Worker, radio: Radio, grid: Grid, repetitions: int) -> None:
+        self._worker = worker
         self._radio = radio
-        self._model = model
-        self._settings = settings
-        self._passages = passages
-        self._context = context
-        self._target: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._x: Floats = np.zeros((0, model.width), np.float32)
-        self._caches: list[Cache | None] = [None] * model.layers
-        self._now: _Layer | None = None
+        self._grid = grid
+        self._repetitions = repetitions
+        self._soft: dict[Block, Floats] = {}
 
     @property
     def index(self) -> int:
         """Number of this node and of its expert."""
-        return self._index
+        return self._worker.index
 
-    # The own tokens -----------------------------------------------------------------------------------
+    # What the worker does -----------------------------------------------------------------------------
 
     def begin(self, batch: int) -> None:
-        """Read the context of passage `batch` and embed its tokens."""
-        passage = self._passages[batch]
-        tokens, self._target = passage[self._context : -1], passage[self._context + 1 :]
-        self._caches = self._read_context(passage[: self._context])
-        self._x = layers.embed(self._model, tokens, self._context)
-        self._now = None
-
-    def _read_context(self, context: NDArray[np.uint8]) -> list[Cache | None]:
-        if context.size == 0:
-            return [None] * self._model.layers
-        caches: list[Cache | None] = []
-        x = layers.embed(self._model, context)
-        for layer in range(self._model.layers):
-            hidden, cache = layers.attend(self._model, layer, x)
-            state = layers.expert_input(self._model, layer, hidden)
-            x = hidden + layers.apply_expert(self._model, layer, self._index, state)
-            caches.append(cache)
-        return caches
+        """Take up the tokens of `batch`."""
+        self._worker.begin(batch)
 
     def gate(self, layer: int) -> Gated:
         """Attention and gate of `layer` on the own tokens."""
-        hidden, _ = layers.attend(self._model, layer, self._x, self._caches[layer])
-        states = layers.expert_input(self._model, layer, hidden)
-        score = layers.gate_scores(self._model, layer, states, self._settings.temperature)
-        score = score[:, : self._settings.experts]
-        score = score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
-        tokens, experts = score.shape
-        outputs = np.zeros((tokens, experts, self._model.width), np.float32)
-        self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_))
-        return Gated(score)
-
-    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
-        """Combine the results of `selected` (N, K) and end the layer.
-
-        A token that all its experts failed is served by the own expert, which needs no radio.
-        """
-        now = self._current()
-        arrived = now.arrived & selected
-        fallback = np.logical_not(arrived.any(axis=1) | selected[:, self._index])
-        local = selected[:, self._index] | fallback
-        if local.any():
-            own = layers.apply_expert(self._model, layer, self._index, now.states[local])
-            now.outputs[local, self._index] = own
-            arrived[local, self._index] = True
-        lost = np.asarray((selected & ~arrived).any(axis=1))
-        self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
-        self._now = None
-        return Aggregated(lost, np.asarray(fallback))
-
-    def predict(self) -> Prediction:
-        """The likeliest next byte of every token, and the byte that follows."""
-        predicted = layers.predict(self._model, self._x).argmax(axis=-1).astype(np.uint8)
-        return Prediction(predicted, self._target)
-
-    # The own expert -----------------------------------------------------------------------------------
+        self._soft.clear()
+        return self._worker.gate(layer)
 
     def compute(self, layer: int) -> int:
         """Apply the own expert to every state that was received; how many there were."""
-        now = self._current()
-        if now.asked:
-            rows, states = zip(*now.asked.items(), strict=True)
-            results = layers.apply_expert(self._model, layer, self._index, np.stack(states))
-            now.answers = dict(zip(rows, results, strict=True))
-        return len(now.asked)
+        return self._worker.compute(layer)
 
-    # The radio ----------------------------------------------------------------------------------------
+    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
+        """Combine the results of `selected` (N, K) and end the layer."""
+        return self._worker.aggregate(layer, selected)
+
+    def predict(self) -> Prediction:
+        """The likeliest next byte of every token, and the byte that follows."""
+        return self._worker.predict()
+
+    # What the radio does ------------------------------------------------------------------------------
 
     def sound(self, number: int) -> float:
         """Put sounding frame `number` on the air; its length in seconds."""
-        header = Header(source=self._index, kind=SOUNDING, number=number)
-        wave = sounding_frame(self._settings.grid, header, self._settings.repetitions)
+        header = Header(source=self.index, kind=SOUNDING, number=number)
+        wave = sounding_frame(self._grid, header, self._repetitions)
         self._radio.transmit(wave)
-        return float(wave.size / self._settings.grid.sample_rate_hz)
+        return float(wave.size / self._grid.sample_rate_hz)
 
     def measure(self, source: int, number: int) -> Sounding | None:
         """Hear sounding frame `number` of `source`; None when no such frame was found."""
-        grid = self._settings.grid
-        capture = self._capture(sounding_samples(grid, self._settings.repetitions))
-        csi = sound(grid, capture.samples, number=number)
+        capture = self._capture(sounding_samples(self._grid, self._repetitions))
+        csi = sound(self._grid, capture.samples, number=number)
         if csi is None or capture.overflow or (csi.header.source, csi.header.number) != (source, number):
             return None
         return Sounding(
             source=source,
-            destination=self._index,
+            destination=self.index,
             h=csi.h,
             noise=csi.noise,
             snr=csi.snr,
@@ -211,26 +102,23 @@ class LocalNode:
 
     def send(self, slot: Slot) -> Sent:
         """Put the frame of `slot` on the air."""
-        grid = self._settings.grid
-        links = [self._link(share) for share in slot.shares]
-        header = Header(source=self._index, kind=KIND[slot.phase], number=slot.number)
-        blocks = [quantise(self._outgoing(slot, share), self._settings.quantisation) for share in slot.shares]
-        self._radio.transmit(modulate(grid, header, links, blocks))
-        share_s = np.array([link_symbols(link) for link in links]) * grid.symbol_s
-        air_time_s = frame_samples(grid, links) / grid.sample_rate_hz
-        return Sent(air_time_s, share_s, overhead_s=air_time_s - float(share_s.max(initial=0.0)))
+        links = slot_links(slot, self._worker.payload_bytes)
+        header = Header(source=self.index, kind=KIND[slot.phase], number=slot.number)
+        payloads = [self._worker.outgoing(slot, share) for share in slot.shares]
+        self._radio.transmit(modulate(self._grid, header, links, payloads))
+        return sent(self._grid, links)
 
     def receive(self, slot: Slot) -> Reception:
         """Hear the frame of `slot`, keep the blocks that pass and the soft bits of those that do not."""
-        grid = self._settings.grid
-        share = next(share for share in slot.shares if share.destination == self._index)
-        capture = self._capture(frame_samples(grid, [self._link(one) for one in slot.shares]))
-        keys = [(slot.phase, slot.source, share.mcs, self._token(slot, int(row))) for row in share.rows]
-        soft = self._soft_bits(keys)
-        received = demodulate(grid, capture.samples, self._link(share), soft=soft, number=slot.number)
+        share = own_share(slot, self.index)
+        links = slot_links(slot, self._worker.payload_bytes)
+        capture = self._capture(frame_samples(self._grid, links))
+        blocks: list[Block] = [(slot.phase, slot.source, share.mcs, int(row)) for row in share.rows]
+        link, soft = links[slot.shares.index(share)], self._soft_bits(blocks)
+        received = demodulate(self._grid, capture.samples, link, soft=soft, number=slot.number)
         if received is None or not is_fresh(received.header, slot):
-            return Reception(False, np.zeros(share.rows.size, np.bool_), np.nan, np.nan, np.zeros(0, np.complex64))
-        self._keep(slot, keys, received)
+            return not_heard(share)
+        self._keep(slot, share, blocks, received)
         return Reception(
             heard=True,
             delivered=received.ok,
@@ -247,43 +135,41 @@ class LocalNode:
         """Long enough to hold a frame of `frame` samples wherever its repetitions begin."""
         return self._radio.receive(2 * frame)
 
-    def _link(self, share: Share) -> Link:
-        size = payload_bytes(self._model.width, self._settings.quantisation)
-        return Link(share.subcarriers, share.mcs, share.rows.size, size)
-
-    def _token(self, slot: Slot, row: int) -> Row:
-        return (slot.source, row) if slot.phase == "forward" else (self._index, row)
-
-    def _outgoing(self, slot: Slot, share: Share) -> Floats:
-        now = self._current()
-        if slot.phase == "forward":
-            return now.states[share.rows]
-        return np.stack([now.answers[share.destination, int(row)] for row in share.rows])
-
-    def _soft_bits(self, keys: list[Block]) -> Floats | None:
-        kept = [self._current().soft.get(key) for key in keys]
+    def _soft_bits(self, blocks: Sequence[Block]) -> Floats | None:
+        kept = [self._soft.get(block) for block in blocks]
         known = next((bits for bits in kept if bits is not None), None)
         if known is None:
             return None
         return np.stack([np.zeros_like(known) if bits is None else bits for bits in kept])
 
-    def _keep(self, slot: Slot, keys: list[Block], received: Received) -> None:
-        now = self._current()
-        states = dequantise(received.payloads, self._model.width, self._settings.quantisation)
-        for place, key in enumerate(keys):
-            token = key[-1]
-            if not received.ok[place]:
-                now.soft[key] = received.llr[place]
-            elif slot.phase == "forward":
-                now.asked[token] = states[place]
-            else:
-                now.outputs[token[1], slot.source] = states[place]
-                now.arrived[token[1], slot.source] = True
+    def _keep(self, slot: Slot, share: Share, blocks: Sequence[Block], received: Received) -> None:
+        for block, bits, arrived in zip(blocks, received.llr, received.ok, strict=True):
+            if not arrived:
+                self._soft[block] = bits
+        self._worker.incoming(slot, share.rows[received.ok], received.payloads[received.ok])
 
-    def _current(self) -> _Layer:
-        if self._now is None:
-            raise NodeFailed(f"node {self._index}: no layer has begun; gate comes first")
-        return self._now
+
+def slot_links(slot: Slot, block_bytes: int) -> list[Link]:
+    """What each share of a slot is to the modem."""
+    return [Link(share.subcarriers, share.mcs, share.rows.size, block_bytes) for share in slot.shares]
+
+
+def own_share(slot: Slot, node: int) -> Share:
+    """The share of a slot that is for `node`."""
+    return next(share for share in slot.shares if share.destination == node)
+
+
+def sent(grid: Grid, links: Sequence[Link]) -> Sent:
+    """What the frame of `links` costs in time."""
+    share_s = np.array([link_symbols(link) for link in links]) * grid.symbol_s
+    air_time_s = frame_samples(grid, links) / grid.sample_rate_hz
+    return Sent(air_time_s, share_s, overhead_s=air_time_s - float(share_s.max(initial=0.0)))
+
+
+def not_heard(share: Share) -> Reception:
+    """Nothing of a share arrived."""
+    none = np.zeros(share.rows.size, np.bool_)
+    return Reception(False, none, float("nan"), float("nan"), np.zeros(0, np.complex64))
 
 
 def is_fresh(header: Header, slot: Slot) -> bool:

@@ -15,7 +15,7 @@ from testbed.errors import CampaignError
 from testbed.experts.model import Model, load_model, part_for
 from testbed.experts.payload import payload_bytes
 from testbed.experts.text import draw_passages
-from testbed.node import LocalNode, NodeSettings
+from testbed.node import LocalNode
 from testbed.ofdm.grid import Grid
 from testbed.plan import RoundSettings
 from testbed.radio.air import AirSettings, thermal_noise_dbm
@@ -23,6 +23,7 @@ from testbed.radio.base import Radio, RadioSettings
 from testbed.radio.guard import TransmitPermit
 from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
+from testbed.worker import Worker, WorkerSettings
 
 CHECKSUM_BITS = 32
 
@@ -64,15 +65,15 @@ def notes(campaign: Campaign, model: Model) -> list[str]:
     return found
 
 
-def node_settings(campaign: Campaign, model: Model) -> NodeSettings:
-    """What all nodes agree on."""
-    return NodeSettings(
-        grid=campaign.ofdm_grid(),
-        repetitions=campaign.transmission.repetitions,
+def worker(campaign: Campaign, model: Model, index: int) -> Worker:
+    """The model's part of node `index`."""
+    settings = WorkerSettings(
         quantisation=campaign.model.quantisation,
         temperature=campaign.model.temperature or model.temperature,
         experts=campaign.nodes.count,
     )
+    part = part_for(model, index)
+    return Worker(index, part, settings, passages(campaign, model, index), campaign.nodes.context)
 
 
 def round_settings(campaign: Campaign, model: Model) -> RoundSettings:
@@ -156,6 +157,6 @@ def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
 def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> LocalNode:
     """Node `index` on an open radio, which is tuned here."""
     radio.configure(radio_settings(campaign))
-    part = part_for(model, index)
-    settings = node_settings(campaign, model)
-    return LocalNode(index, radio, part, settings, passages(campaign, model, index), campaign.nodes.context)
+    return LocalNode(
+        worker(campaign, model, index), radio, campaign.ofdm_grid(), campaign.transmission.repetitions
+    )

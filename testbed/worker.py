@@ -1,0 +1,178 @@
+"""What a node computes: its own tokens, and its expert on the states of others. No radio in here.
+
+A `Worker` holds one layer at a time: `gate` begins it, `aggregate` ends it. States and results leave and come as
+payload bytes, whoever carries them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.errors import NodeFailed
+from testbed.experts import layers
+from testbed.experts.layers import Cache
+from testbed.experts.model import Model
+from testbed.experts.payload import dequantise, payload_bytes, quantise
+from testbed.protocol import Aggregated, Gated, Prediction, Share, Slot
+
+Floats = NDArray[np.float32]
+Payload = NDArray[np.uint8]
+Row = tuple[int, int]
+"""A token of anybody: (node that owns it, row in that node's batch)."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What all nodes of a run agree on, as to the model.
+
+    Attributes:
+        quantisation: "float16" or "int8", how hidden states travel.
+        temperature: gate temperature.
+        experts: K, how many of the model's experts nodes hold; the gate chooses among these alone.
+    """
+
+    quantisation: str
+    temperature: float
+    experts: int
+
+
+@dataclass(eq=False)
+class _Layer:
+    """What is held while a layer is computed; N own tokens, K experts, width d.
+
+    Attributes:
+        hidden: (N, d) before the experts, for the residual; states: (N, d) what experts are asked.
+        score: (N, K) gate scores.
+        outputs: (N, K, d) results that came back; arrived: (N, K) which.
+        asked: states that others sent; answers: this expert's results on them.
+    """
+
+    hidden: Floats
+    states: Floats
+    score: NDArray[np.float64]
+    outputs: Floats
+    arrived: NDArray[np.bool_]
+    asked: dict[Row, Floats] = field(default_factory=dict)
+    answers: dict[Row, Floats] = field(default_factory=dict)
+
+
+class Worker:
+    """The model's part of node `index`.
+
+    Args:
+        index: number of the node and of its expert.
+        model: this node's expert, and attention, gate and head.
+        settings: what all nodes agree on.
+        passages: (passes, C + N + 1) bytes of this node's text: C bytes of context, read by the own expert
+            without the air, then N tokens, each of which predicts the byte after it.
+        context: C.
+    """
+
+    def __init__(
+        self, index: int, model: Model, settings: WorkerSettings, passages: NDArray[np.uint8], context: int
+    ) -> None:
+        self.index = index
+        self._model = model
+        self._settings = settings
+        self._passages = passages
+        self._context = context
+        self._target: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._x: Floats = np.zeros((0, model.width), np.float32)
+        self._caches: list[Cache | None] = [None] * model.layers
+        self._now: _Layer | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of one state on its way."""
+        return payload_bytes(self._model.width, self._settings.quantisation)
+
+    def begin(self, batch: int) -> None:
+        """Read the context of passage `batch` and embed its tokens."""
+        passage = self._passages[batch]
+        tokens, self._target = passage[self._context : -1], passage[self._context + 1 :]
+        self._caches = self._read_context(passage[: self._context])
+        self._x = layers.embed(self._model, tokens, self._context)
+        self._now = None
+
+    def _read_context(self, context: NDArray[np.uint8]) -> list[Cache | None]:
+        if context.size == 0:
+            return [None] * self._model.layers
+        caches: list[Cache | None] = []
+        x = layers.embed(self._model, context)
+        for layer in range(self._model.layers):
+            hidden, cache = layers.attend(self._model, layer, x)
+            state = layers.expert_input(self._model, layer, hidden)
+            x = hidden + layers.apply_expert(self._model, layer, self.index, state)
+            caches.append(cache)
+        return caches
+
+    def gate(self, layer: int) -> Gated:
+        """Attention and gate of `layer` on the own tokens."""
+        hidden, _ = layers.attend(self._model, layer, self._x, self._caches[layer])
+        states = layers.expert_input(self._model, layer, hidden)
+        score = layers.gate_scores(self._model, layer, states, self._settings.temperature)
+        score = score[:, : self._settings.experts]
+        score = score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
+        tokens, experts = score.shape
+        outputs = np.zeros((tokens, experts, self._model.width), np.float32)
+        self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_))
+        return Gated(score)
+
+    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
+        """Combine the results of `selected` (N, K) and end the layer.
+
+        A token that all its experts failed is served by the own expert, which needs no radio.
+        """
+        now = self._current()
+        arrived = now.arrived & selected
+        fallback = np.logical_not(arrived.any(axis=1) | selected[:, self.index])
+        local = selected[:, self.index] | fallback
+        if local.any():
+            own = layers.apply_expert(self._model, layer, self.index, now.states[local])
+            now.outputs[local, self.index] = own
+            arrived[local, self.index] = True
+        lost = np.asarray((selected & ~arrived).any(axis=1))
+        self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
+        self._now = None
+        return Aggregated(lost, np.asarray(fallback))
+
+    def predict(self) -> Prediction:
+        """The likeliest next byte of every token, and the byte that follows."""
+        predicted = layers.predict(self._model, self._x).argmax(axis=-1).astype(np.uint8)
+        return Prediction(predicted, self._target)
+
+    def compute(self, layer: int) -> int:
+        """Apply the own expert to every state that was received; how many there were."""
+        now = self._current()
+        if now.asked:
+            rows, states = zip(*now.asked.items(), strict=True)
+            results = layers.apply_expert(self._model, layer, self.index, np.stack(states))
+            now.answers = dict(zip(rows, results, strict=True))
+        return len(now.asked)
+
+    def outgoing(self, slot: Slot, share: Share) -> Payload:
+        """(n, B) bytes that `slot` carries for `share`: own states forward, results back."""
+        now = self._current()
+        if slot.phase == "forward":
+            states = now.states[share.rows]
+        else:
+            states = np.stack([now.answers[share.destination, int(row)] for row in share.rows])
+        return quantise(states, self._settings.quantisation)
+
+    def incoming(self, slot: Slot, rows: NDArray[np.int64], payload: Payload) -> None:
+        """Take in (n, B) bytes that arrived for token `rows` (n,) in `slot`."""
+        now = self._current()
+        states = dequantise(payload, self._model.width, self._settings.quantisation)
+        if slot.phase == "forward":
+            now.asked.update(((slot.source, int(row)), state) for row, state in zip(rows, states, strict=True))
+        else:
+            now.outputs[rows, slot.source] = states
+            now.arrived[rows, slot.source] = True
+
+    def _current(self) -> _Layer:
+        if self._now is None:
+            raise NodeFailed(f"node {self.index}: no layer has begun; gate comes first")
+        return self._now
