@@ -9,7 +9,9 @@ lengths when it ends (as on the air of `sim:`), and a receiver hears it from a r
 whoever reads first; a single block counts its length.
 
 Left out: what `testbed.radio.channel` leaves out, and interference between the units' power supplies, clocks
-and USB links; a unit hears itself only as far as `own_gain_db` says, and a retuned oscillator settles at once.
+and USB links; analogue filters (`rf_bandwidth` is kept and does nothing: what lies beyond the sample rate is cut
+off sharply); leakage of the carrier; a retuned oscillator settles at once, and a drifting crystal moves a
+transmission only when it is started or retuned. A unit hears itself only as far as `own_gain_db` says.
 """
 
 from __future__ import annotations
@@ -63,11 +65,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a unit listens: true carrier and rate in Hz, bandwidth in Hz, gain in dB, or none for automatic gain."""
+    """How a unit listens: true carrier and rate in Hz; gain in dB, None for automatic gain within the limits."""
 
     carrier_hz: float
     rate_hz: float
-    bandwidth_hz: float
     gain_db: float | None
     highest_gain_db: float = 71.0
     lowest_gain_db: float = -3.0

@@ -63,7 +63,6 @@ class Conversation:
         self._claims = claims
         self._streams: dict[str, Stream] = {}
         self._left: dict[str, memoryview] = {}
-        self._fresh: set[str] = set()
 
     def run(self) -> None:
         """Until the client leaves; its buffers are freed on every way out."""

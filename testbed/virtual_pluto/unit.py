@@ -73,7 +73,6 @@ class Unit:
         return Tuning(
             carrier_hz=state.receive_hz * factor,
             rate_hz=state.receive_rate_hz * factor,
-            bandwidth_hz=float(state.receive_bandwidth_hz),
             gain_db=float(state.receive_gain_db) if state.gain_mode == "manual" else None,
             lowest_gain_db=float(low),
             highest_gain_db=float(high),

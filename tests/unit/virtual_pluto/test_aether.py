@@ -135,7 +135,7 @@ class HandClock(WallClock):
 
 
 def tuning(rate: float = RATE) -> Tuning:
-    return Tuning(2.45e9, rate, rate, 0.0)
+    return Tuning(2.45e9, rate, 0.0)
 
 
 def test_by_the_wall_clock_a_transmission_is_heard_while_it_is_on_the_air() -> None:
