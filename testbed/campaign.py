@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -42,6 +43,7 @@ class NodesTable(Table):
 
     count: int = Field(4, ge=2, le=64, description="K: nodes, one expert each")
     tokens: int = Field(16, ge=1, le=4096, description="tokens a node")
+    domain_shift: int = Field(0, ge=0, description="node k reads text of domain k + this; 0 = its own expert's")
     context: int = Field(48, ge=0, le=4096, description="bytes before the tokens, read by the own expert")
     compute_energy_j: list[NonNegative] | NonNegative = Field(
         default_factory=lambda: [0.1e-9, 0.2e-9, 0.3e-9, 0.4e-9],
@@ -185,32 +187,39 @@ class Campaign(Table):
         """The resolved campaign, defaults included, as TOML that `from_text` reads back and `testbed run` runs."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
+    def with_overrides(self, overrides: Mapping[str, object]) -> Campaign:
+        """This campaign with other values by dotted key; CampaignError when that cannot be run."""
+        return _validated(tomllib.loads(self.text()), overrides, "campaign")
+
     @classmethod
     def from_text(cls, text: str) -> Campaign:
         """Reads what `text` wrote."""
         return cls.model_validate(tomllib.loads(text))
 
 
-def load_campaign(path: Path | None, overrides: dict[str, object] | None = None) -> Campaign:
+def load_campaign(path: Path | None, overrides: Mapping[str, object] | None = None) -> Campaign:
     """The campaign in `path` (TOML; None = all defaults), with `overrides` by dotted key on top.
 
     Raises:
         CampaignError: naming file, key, value and what is allowed.
     """
-    tree = _read_toml(path) if path else {}
-    for dotted, value in (overrides or {}).items():
-        _set(tree, dotted, value)
-    try:
-        campaign = Campaign.model_validate(tree)
-        campaign.ofdm_grid()
-    except (ValidationError, CampaignError) as error:
-        raise CampaignError(f"{path or 'campaign'}: {_sentence(error)}") from error
-    return campaign
+    return _validated(_read_toml(path) if path else {}, overrides or {}, str(path or "campaign"))
 
 
 def schema() -> str:
     """JSON schema of a campaign file."""
     return json.dumps(Campaign.model_json_schema(), indent=2)
+
+
+def _validated(tree: dict[str, object], overrides: Mapping[str, object], where: str) -> Campaign:
+    for dotted, value in overrides.items():
+        _set(tree, dotted, value)
+    try:
+        campaign = Campaign.model_validate(tree)
+        campaign.ofdm_grid()
+    except (ValidationError, CampaignError) as error:
+        raise CampaignError(f"{where}: {_sentence(error)}") from error
+    return campaign
 
 
 def _read_toml(path: Path) -> dict[str, object]:

@@ -106,6 +106,33 @@ def _execute(plan: Plan, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
+@app.command("replay")
+def replay_run(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a recorded run.")],
+    scheduler: Annotated[
+        str | None, typer.Option(help="Another scheduler.", autocompletion=lambda: _schedulers())
+    ] = None,
+    qos: Annotated[float | None, typer.Option(help="Another z.")] = None,
+    importance: Annotated[float | None, typer.Option(help="Another γ0.")] = None,
+    max_experts: Annotated[int | None, typer.Option(help="Another D.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the new run.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: recorded and replayed.")] = False,
+) -> None:
+    """The channels and tokens of a recorded run again, through another scheduler or other settings."""
+    with errors_as_sentences():
+        from testbed.agents.replay import replay
+
+        chosen = {"scheduler": scheduler, "qos": qos, "importance": importance, "max_experts": max_experts}
+        overrides = {f"schedule.{key}": value for key, value in chosen.items() if value is not None}
+        done = replay(run_dir, out or run_dir.parent, sys.argv, overrides)
+        recorded = None if done.recorded is None else asdict(done.recorded)
+        if as_json:
+            print(json.dumps({"recorded": recorded, "replayed": asdict(done.replayed)}))
+            return
+        _replay_table(done.recorded, done.replayed)
+        print(f"run     {done.replayed.run_dir}\nreport  {done.report}")
+
+
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
     """Draw the report of a run again, from its folder alone."""
@@ -348,6 +375,17 @@ def _closing_table(summary: Summary) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _rows(summary):
         table.add_row(name, value)
+    Console().print(table)
+
+
+def _replay_table(recorded: Summary | None, replayed: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "recorded", "replayed", box=None, pad_edge=False)
+    before = dict(_rows(recorded)) if recorded else {}
+    for name, value in _rows(replayed):
+        table.add_row(name, before.get(name, "none"), value)
     Console().print(table)
 
 

@@ -148,10 +148,11 @@ def air_settings(campaign: Campaign) -> AirSettings:
 
 
 def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
-    """(passes, context + tokens + 1) held-out bytes of the node's own domain."""
+    """(passes, context + tokens + 1) held-out bytes of the node's domain, its own expert's unless shifted."""
     length = campaign.nodes.context + campaign.nodes.tokens + 1
     rng = np.random.default_rng([campaign.seed, 11, node])
-    return draw_passages(model.domains[node], campaign.passes, length, rng)
+    domain = model.domains[(node + campaign.nodes.domain_shift) % len(model.domains)]
+    return draw_passages(domain, campaign.passes, length, rng)
 
 
 def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> LocalNode:

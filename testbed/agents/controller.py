@@ -132,8 +132,8 @@ def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], N
     return Result(summary, write_report(folder.path), interrupted)
 
 
-def record_shape(campaign: Campaign, model: Model) -> RecordShape:
-    """What does not change from round to round, for the recording."""
+def record_shape(campaign: Campaign, model: Model, radio: str | None = None) -> RecordShape:
+    """What does not change from round to round, for the recording; `radio` where it is not the campaign's."""
     grid = campaign.ofdm_grid()
     return RecordShape(
         nodes=campaign.nodes.count,
@@ -143,7 +143,8 @@ def record_shape(campaign: Campaign, model: Model) -> RecordShape:
         center_hz=campaign.radio.centre_hz,
         spacing_hz=grid.spacing_hz,
         attributes={
-            "radio": campaign.radio.address,
+            "radio": radio or " ".join(campaign.radio.addresses or [campaign.radio.address]),
+            "licence": campaign.radio.permit.licence,
             "transmit_gain_db": campaign.radio.transmit_gain_db,
             "receive_gain_db": campaign.radio.receive_gain_db,
             "hops_priced": campaign.schedule.hops,
