@@ -19,7 +19,7 @@ FASTEST_CONVERTER: Final = 336_000_000
 ROUNDING: Final = 48
 """Hz that whole sample rates lose times 12 and 4."""
 FASTEST_SAMPLE_RATE: Final = 61_440_000
-SLOWEST_BBPLL, FASTEST_BBPLL = 715_000_000, 1_430_000_000
+SLOWEST_BBPLL: Final = 715_000_000
 HALF_BANDS: Final = {12: (3, 2, 2), 8: (2, 2, 2), 6: (3, 2, 1), 4: (2, 2, 1), 3: (3, 1, 1), 2: (2, 1, 1), 1: (1, 1, 1)}
 """Division in all → by the third, second and first half-band filter."""
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from testbed.virtual_pluto.serve import serving
-from testbed.virtual_pluto.server import Server
+from testbed.errors import RadioError
+from testbed.virtual_pluto.serve import serve, serving
+from testbed.virtual_pluto.server import MOST_CONNECTIONS, Server
 from tests.libiio import need_libiio, need_tool
 from tests.unit.virtual_pluto.wires import air
 
@@ -216,3 +219,41 @@ def test_rubbish_disturbs_nobody_else(servers: list[Server], rng: np.random.Gene
             steady.sendall(b"READ iio:device0 ensm_mode\r\n")
             assert steady.recv(64) == b"4\nfdd\0\n"
     wait_until(lambda: unit.connections() == 0)
+
+
+def test_units_are_announced_once_all_listen_and_stop_when_told() -> None:
+    stop, uris = threading.Event(), []
+    server = threading.Thread(target=serve, args=(3, "127.0.0.60", 0, "logical", 1, uris.append, stop))
+    server.start()
+    wait_until(lambda: len(uris) == 3)
+    addresses = [(uri.split(":")[1], int(uri.split(":")[2])) for uri in uris]
+    for address in addresses:
+        socket.create_connection(address).close()
+    stop.set()
+    server.join(10)
+    assert [host for host, _ in addresses] == ["127.0.0.60", "127.0.0.61", "127.0.0.62"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(addresses[0])
+
+
+def test_an_address_that_is_taken_or_impossible_is_said() -> None:
+    with serving(air(1), first_host="127.0.0.1", port=0) as (server,):
+        taken = serving(air(1), first_host="127.0.0.1", port=server.port)
+        with pytest.raises(RadioError, match="choose another --first or --port"), taken:
+            pass
+    with pytest.raises(RadioError, match="IPv4"), serving(air(1), first_host="localhost"):
+        pass
+    with pytest.raises(RadioError, match="units = 0"):
+        serve(0, "127.0.0.1", 0, "logical", 1, str, threading.Event())
+
+
+def test_more_connections_than_a_unit_has_are_closed_and_the_others_go_on(servers: list[Server]) -> None:
+    address = ("127.0.0.1", servers[0].port)
+    with ExitStack() as stack:
+        full = [stack.enter_context(socket.create_connection(address)) for _ in range(MOST_CONNECTIONS)]
+        wait_until(lambda: servers[0].connections() == MOST_CONNECTIONS)
+        with socket.create_connection(address) as extra:
+            assert extra.recv(1) == b""
+        full[-1].sendall(b"READ iio:device0 ensm_mode\r\n")
+        assert full[-1].recv(64) == b"4\nfdd\0\n"
+    wait_until(lambda: servers[0].connections() == 0)
