@@ -2,7 +2,7 @@
 
 import os
 
-from testbed.cli import app
+from testbed.cli.app import app
 
 
 def main() -> None:

@@ -26,12 +26,15 @@ class Fleet:
     """The nodes of a run; a node that fails to answer is not asked again.
 
     With `map` nodes are asked one after the other, with the `map` of a thread pool at the same time; the
-    answers are the same.
+    answers are the same. `on_lost` is told the number of a node when it is dropped.
     """
 
-    def __init__(self, nodes: Sequence[Node], run_all: RunAll = map) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], run_all: RunAll = map, on_lost: Callable[[int], None] = lambda node: None
+    ) -> None:
         self._nodes = tuple(nodes)
         self._run_all = run_all
+        self._on_lost = on_lost
         self._alive = [True] * len(self._nodes)
         self._reported: set[int] = set()
         self._events: list[str] = []
@@ -82,3 +85,4 @@ class Fleet:
         if k not in self._reported:
             self._reported.add(k)
             self._events.append(f"node {k} dropped: {error}")
+            self._on_lost(k)

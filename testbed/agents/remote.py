@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,12 @@ from testbed.agents.assemble import air_settings
 from testbed.agents.processes import Children
 from testbed.agents.warm import warm_scheduler
 from testbed.campaign import VIRTUAL, Campaign
-from testbed.errors import LinkError
+from testbed.errors import LinkError, RadioError
 from testbed.fleet import Fleet
 from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
 from testbed.link.remote import RemoteNode
+from testbed.radio.pluto import make_quiet
 
 JOIN_S = 120.0
 HUB_ADDRESS = "tcp://127.0.0.1:*"
@@ -61,7 +63,14 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
             children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
         warm_scheduler()
         _wait_joined(hub, children)
-        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map)
+        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map, lambda k: _take_off_the_air(radios[k]))
+
+
+def _take_off_the_air(radio: str) -> None:
+    """Whose agent died may still transmit: a real radio is silenced from here. On the simulated air that has ended."""
+    if radio.startswith("pluto:"):
+        with contextlib.suppress(RadioError):
+            make_quiet(radio)
 
 
 def _start_air(campaign: Campaign, children: Children, keys: Path) -> tuple[str | None, list[str]]:

@@ -1,0 +1,108 @@
+"""Commands about radios: virtual ones, real ones, and whether they are fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testbed.cli.common import FAILED, CampaignFile, default_out, errors_as_sentences, group
+
+if TYPE_CHECKING:
+    from testbed.virtual_pluto.clock import ClockName
+
+app = group("Radios.")
+calibrate = group("Measure radios against each other.")
+app.add_typer(calibrate, name="calibrate")
+
+
+class Clock(StrEnum):
+    """How the time of virtual Plutos passes."""
+
+    logical = "logical"
+    wall = "wall"
+
+
+@app.command("virtual-pluto")
+def virtual_pluto(
+    units: Annotated[int, typer.Option(help="How many, each on an address of its own.")] = 1,
+    first: Annotated[str, typer.Option(help="Address of the first one; the next ones follow.")] = "127.0.0.2",
+    port: Annotated[int, typer.Option(help="Port on all addresses; 0 takes any free one.")] = 30431,
+    clock: Annotated[Clock, typer.Option(help="Deterministic and as fast as possible, or real time.")] = Clock.logical,
+    seed: Annotated[int, typer.Option(help="Seed of channels and noise.")] = 0,
+    air: Annotated[str | None, typer.Option(hidden=True)] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Serve simulated Plutos over the network protocol of real ones, until Ctrl+C; prints a URI a unit."""
+    with errors_as_sentences():
+        from testbed.agents.virtual import run_virtual_plutos
+
+        def announce(uri: str) -> None:
+            print(uri, flush=True)
+
+        kind: ClockName = "wall" if clock is Clock.wall else "logical"
+        run_virtual_plutos(units, first, port, kind, seed, announce, air=air, with_parent=with_parent)
+
+
+@app.command()
+def scan(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+    """Find Plutos: URI, serial, model, firmware, temperature, tuning range."""
+    with errors_as_sentences():
+        from testbed.radio.pluto import scan as find
+
+        found = [asdict(one) for one in find()]
+        if as_json:
+            print(json.dumps(found))
+            return
+        for one in found:
+            print("  ".join(f"{key} {value}" for key, value in one.items()))
+        if not found:
+            print("no Pluto answers; name one by address if it is behind a router: pluto:ip:HOST")
+
+
+@app.command()
+def doctor(
+    campaign: CampaignFile = None,
+    radio: Annotated[list[str] | None, typer.Option(help="Address of a Pluto; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """Examine this machine and its radios; each line says what to do. Exit code 1 when something is amiss."""
+    with errors_as_sentences():
+        from testbed.agents.doctor import examine
+        from testbed.campaign import load_campaign
+
+        findings = examine(load_campaign(campaign), default_out(campaign), radio or [])
+        if as_json:
+            print(json.dumps([asdict(one) for one in findings]))
+        else:
+            for one in findings:
+                print(f"{'ok  ' if one.well else 'MEND'}  {one.name}: {one.found}")
+                if not one.well:
+                    print(f"      → {one.remedy}")
+        if not all(one.well for one in findings):
+            raise typer.Exit(FAILED)
+
+
+@calibrate.command("frequency")
+def calibrate_frequency(
+    units: Annotated[list[str], typer.Argument(help="Addresses of the units to measure.")],
+    reference: Annotated[str, typer.Option(help="Address of the unit that transmits a tone.")],
+    campaign: Annotated[Path, typer.Option(help="Campaign with centre, gains and permit.")],
+    folder: Annotated[Path, typer.Option(help="Folder for dated results.")] = Path("measurements/calibration"),
+) -> None:
+    """Measure each unit's crystal, gain steps and timing against a reference unit over the air."""
+    with errors_as_sentences():
+        from datetime import date
+
+        from testbed.agents.assemble import radio_settings, transmit_permit
+        from testbed.campaign import load_campaign
+        from testbed.radio.pluto_calibrate import calibrate as measure
+
+        chosen = load_campaign(campaign)
+        permit = transmit_permit(chosen)
+        for one in measure(reference, units, radio_settings(chosen), permit, folder, date.today()):
+            print(f"{one.serial}: {one.ppm:+.3f} ppm, xo_correction_hz {one.xo_correction_hz}")

@@ -1,0 +1,170 @@
+"""Commands that run, replay and look at runs and campaigns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testbed.cli import printing
+from testbed.cli.common import FAILED, INTERRUPTED, CampaignFile, default_out, errors_as_sentences, group
+
+if TYPE_CHECKING:
+    from testbed.agents.controller import Plan
+
+app = group("Run, replay and look at runs.")
+config = group("Look at campaign files.")
+app.add_typer(config, name="config")
+
+
+def schedulers_by_name() -> list[str]:
+    """What `--scheduler` takes."""
+    from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
+
+    return [name for name in POLICIES if name not in NOT_RUNNABLE]
+
+
+@app.command()
+def run(
+    campaign: CampaignFile = None,
+    radio: Annotated[str | None, typer.Option(help="Radio address, e.g. sim:")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Who chooses experts and subcarriers.", autocompletion=schedulers_by_name)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and touch nothing.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="All nodes in this process, no sockets.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
+) -> None:
+    """Run a campaign: sound, schedule, transmit, compute, aggregate, record."""
+    with errors_as_sentences():
+        from testbed.agents.controller import plan_run
+        from testbed.campaign import load_campaign
+
+        overrides = {"radio.address": radio, "schedule.scheduler": scheduler, "seed": seed}
+        settings = load_campaign(campaign, {key: value for key, value in overrides.items() if value is not None})
+        plan = plan_run(settings, out or default_out(campaign), in_process=in_process)
+        if dry_run:
+            printing.show_plan(plan, as_json)
+            return
+        _execute(plan, as_json)
+
+
+def _execute(plan: Plan, as_json: bool) -> None:
+    from testbed.agents.controller import execute
+
+    lines = sys.stderr if as_json else sys.stdout
+    for note in plan.notes:
+        print(f"note: {note}", file=lines)
+    print(f"{plan.sentence}", file=lines, flush=True)
+    result = execute(plan, sys.argv, lambda record: printing.progress(record, plan.rounds, lines))
+    if as_json:
+        print(json.dumps(asdict(result.summary)))
+    else:
+        printing.closing_table(result.summary)
+        print(f"run     {result.summary.run_dir}\nreport  {result.report}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command("replay")
+def replay_run(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a recorded run.")],
+    scheduler: Annotated[
+        str | None, typer.Option(help="Another scheduler.", autocompletion=schedulers_by_name)
+    ] = None,
+    qos: Annotated[float | None, typer.Option(help="Another z.")] = None,
+    importance: Annotated[float | None, typer.Option(help="Another γ0.")] = None,
+    max_experts: Annotated[int | None, typer.Option(help="Another D.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the new run.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: recorded and replayed.")] = False,
+) -> None:
+    """The channels and tokens of a recorded run again, through another scheduler or other settings."""
+    with errors_as_sentences():
+        from testbed.agents.replay import replay
+
+        chosen = {"scheduler": scheduler, "qos": qos, "importance": importance, "max_experts": max_experts}
+        overrides = {f"schedule.{key}": value for key, value in chosen.items() if value is not None}
+        done = replay(run_dir, out or run_dir.parent, sys.argv, overrides)
+        recorded = None if done.recorded is None else asdict(done.recorded)
+        if as_json:
+            print(json.dumps({"recorded": recorded, "replayed": asdict(done.replayed)}))
+            return
+        printing.replay_table(done.recorded, done.replayed)
+        print(f"run     {done.replayed.run_dir}\nreport  {done.report}")
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Draw the report of a run again, from its folder alone."""
+    with errors_as_sentences():
+        from testbed.record.report import write_report
+
+        print(write_report(run_dir))
+
+
+@app.command()
+def verify(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Check every checksum of a run; names what is damaged. Exit code 1 when something is."""
+    with errors_as_sentences():
+        from testbed.record.read import verify as damages
+
+        found = damages(run_dir)
+        for words in found:
+            print(words)
+        if found:
+            raise typer.Exit(FAILED)
+        print(f"{run_dir}: sound")
+
+
+@app.command()
+def repair(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Recover every committed round of a run that was killed or cut off."""
+    with errors_as_sentences():
+        from testbed.record.repair import repair as recover
+
+        print(f"{run_dir}: {recover(run_dir)} rounds are safe")
+
+
+@app.command()
+def schedulers() -> None:
+    """List the schedulers that `--scheduler` takes."""
+    with errors_as_sentences():
+        for name in schedulers_by_name():
+            print(name)
+
+
+@config.command("check")
+def config_check(campaign: CampaignFile = None) -> None:
+    """Read a campaign, and say whether it can be run."""
+    with errors_as_sentences():
+        from testbed.agents.assemble import check, notes
+        from testbed.campaign import load_campaign
+
+        settings = load_campaign(campaign)
+        for note in notes(settings, check(settings)):
+            print(f"note: {note}")
+        print(f"{campaign or 'built-in demo'}: can be run")
+
+
+@config.command("show")
+def config_show(campaign: CampaignFile = None) -> None:
+    """Print a campaign with all defaults filled in, as TOML."""
+    with errors_as_sentences():
+        from testbed.campaign import load_campaign
+
+        print(load_campaign(campaign).text())
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of campaign files."""
+    with errors_as_sentences():
+        from testbed.campaign import schema
+
+        print(schema())
