@@ -50,10 +50,17 @@ def warm_air() -> None:
 
 
 def warm_scheduler() -> None:
-    """What the controller uses."""
+    """What the controller uses: plenty of subcarriers, so few that links compete, fewer than links."""
+    for subcarriers in (192, 14, 8):
+        problem = _problem(subcarriers)
+        first = schedule(problem)
+        fill_idle(problem, schedule(problem, previous=first), 1.5)
+
+
+def _problem(subcarriers: int) -> Problem:
     rng = np.random.default_rng(0)
-    rate = rng.uniform(1e4, 9e4, (4, 4, 192))
-    problem = Problem(
+    rate = rng.uniform(1e4, 9e4, (4, 4, subcarriers))
+    return Problem(
         score=rng.dirichlet(np.ones(4), 64),
         source=np.repeat(np.arange(4), 16),
         rate_bps=rate,
@@ -64,8 +71,6 @@ def warm_scheduler() -> None:
         qos=0.8,
         max_experts=2,
     )
-    first = schedule(problem)
-    fill_idle(problem, schedule(problem, previous=first), 1.5)
 
 
 if __name__ == "__main__":

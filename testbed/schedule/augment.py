@@ -9,13 +9,24 @@ from it at base[i] + w_i c_im − value[m]. A column outside i's list is no near
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from testbed.schedule.compiled import kernel
 from testbed.schedule.heap import ABSENT, SETTLED, lower, settle_first
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Columns = NDArray[np.int32]
+Search = tuple[Floats, Ints, Ints, Ints, Ints]
+"""(M,) each: distance, row that reached the column, place in the heap, heap, columns touched."""
+Tree = tuple[Ints, Floats, Floats]
+"""(L,) each: rows of the tree, depth less dual, horizon."""
+
 
 @kernel
-def assign_rows(cost, column, price, weight, order):
+def assign_rows(
+    cost: Floats, column: Columns, price: Floats, weight: Floats, order: Ints
+) -> tuple[Ints, Floats, float, int]:
     """Serve all rows of positive weight, in the given order: (held (L,), duals (M,) ≥ 0, total, rows not served).
 
     The total does not depend on the order; which of several optimal duals is returned does.
@@ -37,7 +48,7 @@ def assign_rows(cost, column, price, weight, order):
 
 
 @kernel
-def _take_best(column, weight, order, held, owner, waiting):
+def _take_best(column: Columns, weight: Floats, order: Ints, held: Ints, owner: Ints, waiting: Ints) -> int:
     """Each active row takes its best column if that is free; the others wait. Returns how many wait."""
     crowd = 0
     for row in order:
@@ -53,7 +64,9 @@ def _take_best(column, weight, order, held, owner, waiting):
 
 
 @kernel
-def _augment_all(cost, column, price, weight, held, owner, value, waiting):
+def _augment_all(
+    cost: Floats, column: Columns, price: Floats, weight: Floats, held: Ints, owner: Ints, value: Floats, waiting: Ints
+) -> int:
     """Serve the waiting rows one by one; returns how many could not be."""
     rows, columns = cost.shape
     dist = np.full(columns, np.inf)
@@ -74,9 +87,20 @@ def _augment_all(cost, column, price, weight, held, owner, value, waiting):
 
 
 @kernel
-def _find_path(start, cost, column, price, weight, held, owner, value, search, tree):
+def _find_path(
+    start: int,
+    cost: Floats,
+    column: Columns,
+    price: Floats,
+    weight: Floats,
+    held: Ints,
+    owner: Ints,
+    value: Floats,
+    search: Search,
+    tree: Tree,
+) -> tuple[int, int]:
     """Dijkstra from an unserved row. Returns (the nearest free column or −1, number of columns touched)."""
-    dist, via, place, heap, touched = search
+    dist, _via, place, heap, _touched = search
     grown, base, horizon = tree
     size, seen, count = 0, 0, 0
     nearest = np.inf
@@ -107,7 +131,7 @@ def _find_path(start, cost, column, price, weight, held, owner, value, search, t
 
 
 @kernel
-def _horizon(row, base, column, price, weight):
+def _horizon(row: int, base: float, column: Columns, price: Floats, weight: Floats) -> float:
     """No column outside the row's list is nearer than this; inf if the list is complete."""
     last = column.shape[1] - 1
     if last < 0 or column[row, last] < 0:
@@ -116,7 +140,7 @@ def _horizon(row, base, column, price, weight):
 
 
 @kernel
-def _shortest(grown, horizon, count):
+def _shortest(grown: Ints, horizon: Floats, count: int) -> int:
     best = grown[0]
     for k in range(1, count):
         if horizon[grown[k]] < horizon[best]:
@@ -125,7 +149,19 @@ def _shortest(grown, horizon, count):
 
 
 @kernel
-def _scan_list(row, column, price, weight, owner, value, search, base, size, seen, nearest):
+def _scan_list(
+    row: int,
+    column: Columns,
+    price: Floats,
+    weight: Floats,
+    owner: Ints,
+    value: Floats,
+    search: Search,
+    base: Floats,
+    size: int,
+    seen: int,
+    nearest: float,
+) -> tuple[int, int, float]:
     """Reach columns from a row over its list."""
     for k in range(column.shape[1]):
         m = column[row, k]
@@ -137,7 +173,18 @@ def _scan_list(row, column, price, weight, owner, value, search, base, size, see
 
 
 @kernel
-def _scan_row(row, cost, weight, owner, value, search, base, size, seen, nearest):
+def _scan_row(
+    row: int,
+    cost: Floats,
+    weight: Floats,
+    owner: Ints,
+    value: Floats,
+    search: Search,
+    base: Floats,
+    size: int,
+    seen: int,
+    nearest: float,
+) -> tuple[int, int, float]:
     """Reach columns from a row over all subcarriers, when its list proved too short."""
     for m in range(cost.shape[1]):
         if cost[row, m] < np.inf:
@@ -147,7 +194,9 @@ def _scan_row(row, cost, weight, owner, value, search, base, size, seen, nearest
 
 
 @kernel
-def _reach(row, m, reached, owner, search, size, seen, nearest):
+def _reach(
+    row: int, m: int, reached: float, owner: Ints, search: Search, size: int, seen: int, nearest: float
+) -> tuple[int, int, float]:
     """Column m is at distance `reached` through this row; keep it if that is news."""
     dist, via, place, heap, touched = search
     if reached < dist[m] and reached < nearest and place[m] != SETTLED:
@@ -162,9 +211,9 @@ def _reach(row, m, reached, owner, search, size, seen, nearest):
 
 
 @kernel
-def _lower_values(end, value, search, seen):
+def _lower_values(end: int, value: Floats, search: Search, seen: int) -> None:
     """Columns nearer than the end of the path become dearer by the difference."""
-    dist, via, place, heap, touched = search
+    dist, _via, place, _heap, touched = search
     for k in range(seen):
         m = touched[k]
         if place[m] == SETTLED and m != end:
@@ -172,7 +221,7 @@ def _lower_values(end, value, search, seen):
 
 
 @kernel
-def _switch(start, end, held, owner, via):
+def _switch(start: int, end: int, held: Ints, owner: Ints, via: Ints) -> None:
     """Give each column on the path to the row that reached it."""
     m = end
     while True:
@@ -184,8 +233,8 @@ def _switch(start, end, held, owner, via):
 
 
 @kernel
-def _forget(search, seen):
-    dist, via, place, heap, touched = search
+def _forget(search: Search, seen: int) -> None:
+    dist, _via, place, _heap, touched = search
     for k in range(seen):
         m = touched[k]
         dist[m] = np.inf

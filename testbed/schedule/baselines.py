@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Bools, Floats, Ints
-from testbed.schedule.shed import served_somewhere, shed
 from testbed.schedule.jesa import jesa
 from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.serve import best_hops, decide, hop_prices, pair_prices, select_at
+from testbed.schedule.shed import served_somewhere, shed
 from testbed.schedule.status import Status
 
 

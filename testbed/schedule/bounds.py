@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
-from testbed.schedule.batch import choose_all, search_cost
+from testbed.schedule.arrays import Bools, Floats, Ints, Shorts
+from testbed.schedule.batch import search_cost
+from testbed.schedule.branch import choose, sort_reachable
 from testbed.schedule.compiled import kernel
 from testbed.schedule.rounds import Round, Scratch, State
 
@@ -32,8 +33,8 @@ class Multipliers(NamedTuple):
     """Where the bound search stands, changed in place.
 
     dual_h (M_h,) prices of subcarriers; use (N, K) how much each token used each pair lately, share (N, K) its part;
-    price (N, K) what each token is charged; selected (N, K), proven (N,) the relaxed choice and its bound;
-    stride (2,) the step's length and the steps since the last better bound.
+    price (N, K) what each token is charged; selected (N, K), proven (N,) its relaxed choice there and a bound on it;
+    order (N, K) scratch; stride (2,) the step's length and the steps since the last better bound.
     """
 
     dual_0: Floats
@@ -42,10 +43,8 @@ class Multipliers(NamedTuple):
     share: Floats
     price: Floats
     selected: Bools
-    spent: Floats
     proven: Floats
-    nodes: Ints
-    ended: Bytes
+    order: Ints
     stride: Floats
 
 
@@ -61,31 +60,61 @@ def start_bound(s: State, b: Multipliers) -> None:
 
 
 @kernel
-def raise_bound(r: Round, s: State, w: Scratch, b: Multipliers, energy: float, bound: float) -> float:
+def raise_bound(r: Round, w: Scratch, b: Multipliers, energy: float, bound: float) -> float:
     """One step: the better of `bound` and the certificate at the multipliers, which then move on.
 
-    s is the best decision known, of that energy. The relaxed choice is left in b.selected.
+    energy is that of the best decision known. The relaxed choice is left in b.selected.
     """
-    tokens, K = r.score.shape
-    _shares(b.use, r.source, K, b.share)
-    _token_prices(r, b)
-    line = np.arange(tokens)
-    choose_all(
-        r.score, b.price, line, r.need, r.limit, 0.0, r.node_limit, 2,
-        b.selected, b.spent, b.proven, b.nodes, b.ended,
-    )  # fmt: skip
-    w.spent[0] += search_cost(K, r.limit, tokens)
-    value = _value(r, s, b)
+    _shares(b.use, r.source, r.compute.size, b.share)
+    value = -b.dual_0.sum()
+    if r.hops == 2:
+        value -= b.dual_1.sum()
+    for n in range(r.source.size):
+        value += _relaxed(r, w, b, n)
     b.stride[1] += 1.0
     if value > bound + 1e-4 * (energy - bound):
         b.stride[1] = 0.0
     if b.stride[1] >= PATIENCE:
         b.stride[0], b.stride[1] = b.stride[0] / 2, 0.0
     _step(r, b, b.stride[0] * max(energy - value, 0.0))
-    for n in range(tokens):
-        for j in range(K):
+    for n in range(r.source.size):
+        for j in range(r.compute.size):
             b.use[n, j] = MEMORY * b.use[n, j] + (1.0 - MEMORY if b.selected[n, j] else 0.0)
     return max(bound, value)
+
+
+@kernel
+def _relaxed(r: Round, w: Scratch, b: Multipliers, n: int) -> float:
+    """A bound on what token n pays at the multipliers, and its choice there.
+
+    As long as no member of its set became dearer and no stranger cheaper, the set stays optimal, and its old bound
+    moves with the members' prices. So does that of a frozen token, whose set never changes.
+    """
+    K, i = r.compute.size, r.source[n]
+    stirred, change = False, 0.0
+    for j in range(K):
+        price = r.compute[j]
+        if i != j:
+            price += charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[0]
+            if r.hops == 2:
+                price += charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[0]
+        old = b.price[n, j]
+        b.price[n, j] = price
+        if b.selected[n, j]:
+            stirred = stirred or price > old
+            change += price - old
+        else:
+            stirred = stirred or price < old
+    if r.frozen[n] or not stirred:
+        b.proven[n] += change
+    else:
+        reachable = sort_reachable(b.price, n, b.order)
+        _, b.proven[n], _, _ = choose(
+            r.score, n, b.price, n, b.order, reachable, r.need[n], r.limit, 0.0, r.node_limit,
+            w.f, w.p, w.reach, b.selected,
+        )  # fmt: skip
+        w.spent[0] += search_cost(K, r.limit, 1)
+    return b.proven[n]
 
 
 @kernel
@@ -98,20 +127,6 @@ def _shares(use: Floats, source: Ints, K: int, share: Floats) -> None:
     for n in range(use.shape[0]):
         for j in range(K):
             share[n, j] = use[n, j] / total[source[n], j] if use[n, j] > 0.0 else 0.0
-
-
-@kernel
-def _token_prices(r: Round, b: Multipliers) -> None:
-    K = r.compute.size
-    for n in range(r.source.size):
-        i = r.source[n]
-        for j in range(K):
-            price = r.compute[j]
-            if i != j:
-                price += charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[0]
-                if r.hops == 2:
-                    price += charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[0]
-            b.price[n, j] = price
 
 
 @kernel
@@ -129,23 +144,6 @@ def charged(column: Shorts, price: Floats, row: int, dual: Floats, share: float)
     if last + 1 < dual.size and last >= 0 and price[row, last] < best:
         return price[row, last], -1
     return best, where
-
-
-@kernel
-def _value(r: Round, s: State, b: Multipliers) -> float:
-    """L(λ, θ); frozen tokens pay for their own set, which replaces what was chosen for them."""
-    value = -b.dual_0.sum()
-    if r.hops == 2:
-        value -= b.dual_1.sum()
-    for n in range(r.source.size):
-        if r.frozen[n]:
-            for j in range(r.compute.size):
-                b.selected[n, j] = s.selected[n, j]
-                if s.selected[n, j]:
-                    value += b.price[n, j]
-        else:
-            value += b.proven[n]
-    return value
 
 
 @kernel

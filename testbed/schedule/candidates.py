@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from testbed.schedule.compiled import kernel
 
 Floats = NDArray[np.float64]
+Columns = NDArray[np.int32]
 
 WIDTH = 16
 """Subcarriers listed for each link; a link that needs more is looked up in the full row."""
@@ -22,11 +24,17 @@ class Candidates:
     cost    (L, M)  cost per unit of weight; inf = unusable
     column  (L, T)  the T cheapest usable subcarriers of each link, padded with −1
     price   (L, T)  their costs, padded with inf
+    order   (L,)    links in rising best cost, an order that does not depend on how they are numbered
     """
 
     cost: Floats
-    column: NDArray[np.int32]
+    column: Columns
     price: Floats
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """(L,) links in rising best cost."""
+        return np.argsort(self.price[:, 0], kind="stable")
 
 
 def candidate_lists(cost: Floats, width: int = WIDTH) -> Candidates:
@@ -39,13 +47,13 @@ def candidate_lists(cost: Floats, width: int = WIDTH) -> Candidates:
 
 
 @kernel
-def _fill(cost, column, price):
+def _fill(cost: Floats, column: Columns, price: Floats) -> None:
     for link in range(cost.shape[0]):
         _fill_row(cost[link], column[link], price[link])
 
 
 @kernel
-def _fill_row(cost, column, price):
+def _fill_row(cost: Floats, column: Columns, price: Floats) -> None:
     last = price.size - 1
     for m in range(cost.size):
         c = cost[m]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from testbed.schedule.arrays import Bools, Floats
+from testbed.schedule.arrays import Bools, Floats, Ints
 from testbed.schedule.close import close_until_served
 from testbed.schedule.compiled import kernel
 from testbed.schedule.quota import MAX_NODES, open_by_quota
 from testbed.schedule.rounds import (
+    MAX_PASSES,
     Round,
     Scratch,
     State,
@@ -28,9 +29,6 @@ SCALES = (0.3, 0.6, 1.0, 1.6, 2.5)
 NEAR = 1.01
 """A move that lands within this part of the best energy is worth an alternation."""
 
-MAX_PASSES = 50
-
-
 @kernel
 def choose_at(r: Round, s: State, w: Scratch, price: Floats) -> bool:
     """Choose for all free tokens at these pair prices; False if one misses its QoS."""
@@ -48,7 +46,7 @@ def fit(r: Round, s: State, w: Scratch, spare: State, price: Floats) -> float:
     """
     if not choose_at(r, s, w, price):
         return np.inf
-    energy = assign(r, s)
+    energy = assign(r, s, w)
     if energy < np.inf:
         return energy
     links = min(r.cost_0.shape[1], r.cost_1.shape[1])
@@ -58,17 +56,46 @@ def fit(r: Round, s: State, w: Scratch, spare: State, price: Floats) -> float:
 
 
 @kernel
-def alternate(r: Round, s: State, w: Scratch, spare: State, energy: float) -> tuple[float, int]:
-    """Select at current prices and assign, while that lowers the energy. Returns (energy, passes)."""
+def fit_to_equal(r: Round, s: State, w: Scratch) -> float:
+    """Choose at the prices of an assignment in which all pairs weigh the same; the energy, inf if unserved."""
+    K = r.compute.size
+    load, price = s.load.copy(), np.empty(r.ideal.shape)
+    for i in range(K):
+        for j in range(K):
+            s.load[i, j] = 1.0 if i != j and r.ideal[i, j] < np.inf else 0.0
+    assign(r, s, w)
+    s.load[:] = load
+    current_prices(r, s, price)
+    return assign(r, s, w) if choose_at(r, s, w, price) else np.inf
+
+
+@kernel
+def fit_to_held(r: Round, s: State, w: Scratch, spare: State, held_0: Ints, held_1: Ints) -> float:
+    """Choose at the prices of a given allocation. Returns the energy, inf if no way was found."""
     price = np.empty(r.ideal.shape)
+    s.held_0[:] = held_0
+    s.held_1[:] = held_1
+    current_prices(r, s, price)
+    return fit(r, s, w, spare, price)
+
+
+@kernel
+def alternate(r: Round, s: State, w: Scratch, spare: State, energy: float) -> tuple[float, int]:
+    """Select at current prices and assign, while that lowers the energy. Returns (energy, passes).
+
+    The energies before and after each pass are left in w.trace.
+    """
+    price = np.empty(r.ideal.shape)
+    w.trace[0] = energy
     for done in range(MAX_PASSES):
         current_prices(r, s, price)
         copy_state(s, spare)
-        lower = assign(r, s) if choose_at(r, s, w, price) else np.inf
+        lower = assign(r, s, w) if choose_at(r, s, w, price) else np.inf
         if not lower < energy * LESS:
             copy_state(spare, s)
             return energy, done
         energy = lower
+        w.trace[done + 1] = energy
     return energy, MAX_PASSES
 
 
@@ -96,6 +123,16 @@ def start_at_duals(r: Round, s: State, w: Scratch, trial: State, spare: State, e
 
 
 @kernel
+def start_at_held(
+    r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float, held_0: Ints, held_1: Ints
+) -> float:
+    """Start from a given allocation."""
+    copy_state(s, trial)
+    found = fit_to_held(r, trial, w, spare, held_0, held_1)
+    return settle(r, s, w, trial, spare, energy, found)
+
+
+@kernel
 def start_at_choice(
     r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float, selected: Bools
 ) -> float:
@@ -103,6 +140,7 @@ def start_at_choice(
     K = r.compute.size
     copy_state(s, trial)
     trial.selected[:] = selected
+    trial.asked[:] = -np.inf
     trial.load[:] = 0.0
     for n in range(r.source.size):
         for j in range(K):

@@ -25,7 +25,7 @@ def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floa
     K = r.compute.size
     regret = np.full((K, K), UNKNOWN)
     while True:
-        energy = assign(r, s)
+        energy = assign(r, s, w)
         if energy < np.inf:
             return energy
         pair = _least_regret(r, s, w, spare, price, regret, keep)
@@ -56,28 +56,34 @@ def _least_regret(r: Round, s: State, w: Scratch, spare: State, price: Floats, r
 @kernel
 def _regret(r: Round, s: State, w: Scratch, spare: State, price: Floats, i: int, j: int) -> float:
     """What closing pair (i, j) costs the tokens of source i at these prices. The state is left as it was."""
-    before = 0.0
     save_source(r, s, spare, i)
-    for k in range(price.shape[0]):
-        if s.load[i, k] > r.fixed[i, k]:
-            before += (s.load[i, k] - r.fixed[i, k]) * price[i, k]
+    before = _energy_at(r, s, price, i)
     old = price[i, j]
     price[i, j] = np.inf
     met = reselect(r, s, w, i, price)
-    after = 0.0
-    for k in range(r.first[i], r.first[i + 1]):
-        after += w.energies[r.members[k]]
+    after = _energy_at(r, s, price, i) if met else np.inf
     price[i, j] = old
     save_source(r, spare, s, i)
-    return max(after - before, 0.0) if met else np.inf
+    return max(after - before, 0.0)
+
+
+@kernel
+def _energy_at(r: Round, s: State, price: Floats, i: int) -> float:
+    """Energy of the free tokens of source i at price[i]."""
+    energy = 0.0
+    for j in range(r.compute.size):
+        if s.load[i, j] > r.fixed[i, j]:
+            energy += (s.load[i, j] - r.fixed[i, j]) * price[i, j]
+    return energy
 
 
 @kernel
 def save_source(r: Round, source: State, target: State, i: int) -> None:
-    """Copy what belongs to the tokens of source i: their sets and the loads of its pairs."""
+    """Copy what belongs to the tokens of source i: their sets, and the loads and prices of its pairs."""
     for k in range(r.first[i], r.first[i + 1]):
         n = r.members[k]
         for j in range(r.compute.size):
             target.selected[n, j] = source.selected[n, j]
     for j in range(r.compute.size):
         target.load[i, j] = source.load[i, j]
+        target.asked[i, j] = source.asked[i, j]

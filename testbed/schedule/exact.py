@@ -1,10 +1,12 @@
-"""The same problems as mixed-integer linear programs, for oracles and figures: slow, general, by other people's solvers.
+"""The same problems as mixed-integer linear programs, for oracles and figures, by other people's solvers.
 
 Solvers work to tolerances of 1e-6 or so: what they return is checked, and priced again, by the caller's own sums.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from itertools import product
 from typing import Any
 
@@ -19,6 +21,18 @@ from testbed.schedule.status import Status
 
 SOLVERS = ("highs", "cbc")
 
+Model = Any
+"""A `pulp.LpProblem`, which carries no types."""
+
+Holders = dict[tuple[int, int, int], Any]
+"""(source, expert, subcarrier) → variable."""
+
+Choices = dict[tuple[int, int], Any]
+"""(token, expert) → variable."""
+
+Pairs = dict[tuple[int, int], list[int]]
+"""(source, expert) → the subcarriers that its link may hold."""
+
 
 def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0) -> Any:  # noqa: ANN401
     """A PuLP solver, silent, on one core: "highs" or "cbc"."""
@@ -28,6 +42,18 @@ def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0)
         raise ProblemError(f"solver = {name!r}: choose one of {', '.join(SOLVERS)}")
     make = pulp.HiGHS if name == "highs" else pulp.PULP_CBC_CMD
     return make(msg=False, timeLimit=time_limit_s, gapRel=gap, threads=1)
+
+
+def _solve(model: Model, solver: Any) -> None:  # noqa: ANN401
+    """Solve; what solvers print in spite of being told not to goes to standard error, which no program reads."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        model.solve(solver)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def select_exact(
@@ -41,11 +67,11 @@ def select_exact(
 
     usable = np.flatnonzero(np.isfinite(energy_j))
     model = pulp.LpProblem("selection", pulp.LpMinimize)
-    x = {int(j): pulp.LpVariable(f"x_{j}", cat="Binary") for j in usable}
+    x = {int(j): model.add_variable(f"x_{j}", cat="Binary") for j in usable}
     model += pulp.lpSum(float(energy_j[j]) * x[j] for j in x)
     model += pulp.lpSum(float(score[j]) * x[j] for j in x) >= qos
     model += pulp.lpSum(x.values()) <= max_experts
-    model.solve(solver_named(solver))
+    _solve(model, solver_named(solver))
     if pulp.LpStatus[model.status] != "Optimal":
         raise ProblemError(f"qos = {qos}: no {max_experts} reachable experts bring this score sum")
     chosen = np.zeros(len(score), dtype=np.bool_)
@@ -67,14 +93,13 @@ def jesa_exact(
     floor = select_at(problem, pair_prices(problem, best_hops(problem)))
     model, x = _joint_model(problem, floor)
     engine = solver_named(solver, time_limit_s, gap)
-    model.solve(engine)
+    _solve(model, engine)
     status = pulp.LpStatus[model.status]
-    selected = np.zeros(problem.score.shape, dtype=np.bool_)
     bound = float(floor.bound_j.sum())
     if any(v.value() is None for v in x.values()) or status == "Infeasible":
-        return decide(problem, selected, bound, floor.relaxed | True, Status.SCARCE)
-    for (n, j), v in x.items():
-        selected[n, j] = v.value() > 0.5
+        nobody = np.zeros(problem.score.shape, dtype=np.bool_)
+        return decide(problem, nobody, bound, floor.relaxed | True, Status.SCARCE)
+    selected = _chosen(problem, x)
     if solver == "highs":
         bound = max(bound, float(model.solverModel.getInfo().mip_dual_bound))
     done = status == "Optimal" and model.sol_status == pulp.LpSolutionOptimal
@@ -82,62 +107,106 @@ def jesa_exact(
     return decide(problem, selected, bound, floor.relaxed, ended)
 
 
-def _joint_model(problem: Problem, floor: Selection) -> tuple[Any, dict[tuple[int, int], Any]]:
+def feasible_choice(problem: Problem, floor: Selection) -> Bools | None:
+    """Any selection that meets every QoS and can be served, (N, K) bool; None if there is none.
+
+    floor is the relaxation: tokens relaxed there keep their set. Only whether a pair is used matters here, so one
+    variable a pair and subcarrier is enough.
+    """
+    import pulp
+
+    model = pulp.LpProblem("feasible", pulp.LpMinimize)
+    reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
+    x = _add_choices(model, problem, floor, reachable)
+    for hop in range(len(problem.phases)):
+        z, pairs = _add_holders(model, problem, reachable, hop)
+        for i, j in pairs:
+            served = pulp.lpSum(z[i, j, m] for m in pairs[i, j])
+            for n in np.flatnonzero(problem.source == i):
+                model += x[int(n), j] <= served
+    _solve(model, solver_named("highs"))
+    if pulp.LpStatus[model.status] != "Optimal":
+        return None
+    return _chosen(problem, x)
+
+
+def _joint_model(problem: Problem, floor: Selection) -> tuple[Any, Choices]:
     import pulp
 
     model = pulp.LpProblem("joint", pulp.LpMinimize)
     reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
-    x = {
-        (n, int(j)): pulp.LpVariable(f"x_{n}_{j}", cat="Binary")
-        for n in range(problem.tokens)
-        for j in np.flatnonzero(reachable[problem.source[n]])
-    }
+    x = _add_choices(model, problem, floor, reachable)
     cost = [float(problem.compute_energy_j[j]) * v for (_, j), v in x.items()]
-    for n in range(problem.tokens):
-        mine = {j: v for (m, j), v in x.items() if m == n}
-        if floor.relaxed[n]:
-            for j, v in mine.items():
-                model += v == int(floor.selected[n, j])
-            continue
-        model += pulp.lpSum(float(problem.score[n, j]) * v for j, v in mine.items()) >= (
-            float(problem.required[n]) - QOS_TOLERANCE
-        )
-        model += pulp.lpSum(mine.values()) <= problem.max_experts
     for hop in range(len(problem.phases)):
         cost += _add_phase(model, problem, reachable, x, hop)
     model.setObjective(pulp.lpSum(cost))
     return model, x
 
 
-def _add_phase(model: Any, problem: Problem, reachable: Bools, x: dict[tuple[int, int], Any], hop: int) -> list[Any]:  # noqa: ANN401
+def _add_choices(model: Model, problem: Problem, floor: Selection, reachable: Bools) -> Choices:
+    """Variables x_nj with each token's QoS and limit; relaxed tokens keep their set."""
+    import pulp
+
+    x: Choices = {}
+    for n in range(problem.tokens):
+        open_to = np.flatnonzero(reachable[problem.source[n]])
+        mine = {int(j): model.add_variable(f"x_{n}_{j}", cat="Binary") for j in open_to}
+        x.update({(n, j): v for j, v in mine.items()})
+        if floor.relaxed[n]:
+            for j, v in mine.items():
+                model += v == int(floor.selected[n, j])
+            continue
+        need = float(problem.required[n]) - QOS_TOLERANCE
+        model += pulp.lpSum(float(problem.score[n, j]) * v for j, v in mine.items()) >= need
+        model += pulp.lpSum(mine.values()) <= problem.max_experts
+    return x
+
+
+def _add_holders(model: Model, problem: Problem, reachable: Bools, hop: int) -> tuple[Holders, Pairs]:
+    """Variables z_lm of one phase, each link and each subcarrier at most once; returns them and the links' choices."""
+    import pulp
+
+    K = problem.nodes
+    cost = problem.phases[hop].cost.reshape(K, K, -1)
+    busy = [i for i in range(K) if (problem.source == i).any()]
+    used = [(i, j) for i, j in product(busy, range(K)) if i != j and reachable[i, j]]
+    pairs = {(i, j): _best(cost[i, j] if hop == 0 else cost[j, i], len(used)) for i, j in used}
+    held = [(i, j, m) for (i, j), best in pairs.items() for m in best]
+    z: Holders = {(i, j, m): model.add_variable(f"z{hop}_{i}_{j}_{m}", cat="Binary") for i, j, m in held}
+    holders: dict[int, list[Any]] = {}
+    for (_, _, m), v in z.items():
+        holders.setdefault(m, []).append(v)
+    for (i, j), best in pairs.items():
+        model += pulp.lpSum(z[i, j, m] for m in best) <= 1
+    for rivals in holders.values():
+        model += pulp.lpSum(rivals) <= 1
+    return z, pairs
+
+
+def _add_phase(model: Model, problem: Problem, reachable: Bools, x: Choices, hop: int) -> list[Any]:
     """Variables and constraints of one phase; returns the terms of its energy."""
     import pulp
 
     K = problem.nodes
     cost = problem.phases[hop].cost.reshape(K, K, -1)
-    pairs = [
-        (i, j) for i, j in product(range(K), repeat=2) if i != j and reachable[i, j] and (problem.source == i).any()
-    ]
-    z: dict[tuple[int, int, int], Any] = {}
+    z, pairs = _add_holders(model, problem, reachable, hop)
     terms: list[Any] = []
-    for i, j in pairs:
+    for (i, j), best in pairs.items():
         link = cost[i, j] if hop == 0 else cost[j, i]
-        best = _best(link, len(pairs))
-        for m in best:
-            z[i, j, m] = pulp.LpVariable(f"z{hop}_{i}_{j}_{m}", cat="Binary")
-        model += pulp.lpSum(z[i, j, m] for m in best) <= 1
         for n in np.flatnonzero(problem.source == i):
-            y = {m: pulp.LpVariable(f"y{hop}_{n}_{j}_{m}", 0, 1) for m in best}
+            y = {m: model.add_variable(f"y{hop}_{n}_{j}_{m}", 0, 1) for m in best}
             model += pulp.lpSum(y.values()) == x[int(n), j]
             for m, v in y.items():
                 model += v <= z[i, j, m]
                 terms.append(float(link[m]) * v)
-    holders: dict[int, list[Any]] = {}
-    for (_, _, m), v in z.items():
-        holders.setdefault(m, []).append(v)
-    for rivals in holders.values():
-        model += pulp.lpSum(rivals) <= 1
     return terms
+
+
+def _chosen(problem: Problem, x: Choices) -> Bools:
+    selected = np.zeros(problem.score.shape, dtype=np.bool_)
+    for (n, j), v in x.items():
+        selected[n, j] = v.value() > 0.5
+    return selected
 
 
 def _best(cost: Floats, count: int) -> list[int]:

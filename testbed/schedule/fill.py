@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import ProblemError
+from testbed.schedule.compiled import kernel
 from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.serve import loads
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+ROUNDING = 1e-12
+"""A step that costs nothing but the rounding of a sum stays within the budget."""
+
 Subcarriers = Mapping[tuple[int, int], Ints]
 
 
@@ -79,57 +83,93 @@ def fill_idle(problem: Problem, decision: Decision, max_energy_factor: float = 1
 
 
 def _fill_phase(rate: Floats, bits: Floats, subcarrier: Ints, power: float, factor: float) -> PhaseFill:
-    held = {(int(i), int(j)): [int(subcarrier[i, j])] for i, j in np.argwhere(subcarrier >= 0)}
-    speed = {link: float(rate[link][ms[0]]) for link, ms in held.items()}
-    busy = np.zeros(rate.shape[2], dtype=np.bool_)
-    busy[[ms[0] for ms in held.values()]] = True
-    ranking = {link: np.argsort(-rate[link], kind="stable") for link in held}
-    budget = factor * sum(power * bits[link] / speed[link] for link in held)
-    while (step := _best_step(rate, bits, held, speed, ranking, busy, power, budget)) is not None:
-        link, m = step
-        held[link].append(m)
-        speed[link] += float(rate[link][m])
-        busy[m] = True
-    return _phase_fill(bits, held, speed, power)
+    links = np.argwhere(subcarrier >= 0)
+    rates = np.ascontiguousarray(rate[links[:, 0], links[:, 1]])
+    first = subcarrier[links[:, 0], links[:, 1]]
+    served = bits[links[:, 0], links[:, 1]]
+    ranking = np.argsort(-rates, axis=1, kind="stable")
+    owner = _hand_out(rates, ranking, served, first, links[:, 0].copy(), power, factor)
+    duration, energy, held = np.zeros(bits.shape), np.zeros(bits.shape), {}
+    for row, (i, j) in enumerate(links):
+        mine = np.flatnonzero(owner == row)
+        held[int(i), int(j)] = mine
+        duration[i, j] = served[row] / rates[row, mine].sum()
+        energy[i, j] = power * mine.size * duration[i, j]
+    return PhaseFill(held, energy, duration)
 
 
-def _best_step(rate, bits, held, speed, ranking, busy, power, budget):  # noqa: ANN001, ANN202
-    """The (link, subcarrier) that saves most time among every sender's longest link; None when none may be added."""
-    spent = sum(power * len(held[link]) * bits[link] / speed[link] for link in held)
-    best, saved = None, 0.0
-    for link in _longest(bits, speed):
-        m = _best_free(ranking[link], busy)
-        if m < 0 or rate[link][m] <= 0.0:
+@kernel
+def _hand_out(
+    rate: Floats, ranking: Ints, bits: Floats, first: Ints, sender: Ints, power: float, factor: float
+) -> Ints:
+    """(M,) link that holds each subcarrier, −1 = none; links (L, M) begin with one each."""
+    owner = np.full(rate.shape[1], -1)
+    count = np.ones(bits.size)
+    speed = np.empty(bits.size)
+    for row in range(bits.size):
+        owner[first[row]] = row
+        speed[row] = rate[row, first[row]]
+    budget = factor * _spent(bits, count, speed, power)
+    place = np.zeros(bits.size, dtype=np.int64)
+    while True:
+        row = _best_link(rate, ranking, bits, sender, owner, count, speed, place, power, budget)
+        if row < 0:
+            return owner
+        m = ranking[row, place[row]]
+        owner[m] = row
+        count[row] += 1.0
+        speed[row] += rate[row, m]
+
+
+@kernel
+def _best_link(
+    rate: Floats,
+    ranking: Ints,
+    bits: Floats,
+    sender: Ints,
+    owner: Ints,
+    count: Floats,
+    speed: Floats,
+    place: Ints,
+    power: float,
+    budget: float,
+) -> int:
+    """Of the senders' longest links, the one where its best free subcarrier saves most time; −1 = none may have one."""
+    spent = _spent(bits, count, speed, power)
+    best, saved = -1, 0.0
+    for row in range(bits.size):
+        if not _is_longest(row, bits, sender, speed):
             continue
-        faster = speed[link] + float(rate[link][m])
-        saving = bits[link] / speed[link] - bits[link] / faster
-        extra = power * bits[link] * ((len(held[link]) + 1) / faster - len(held[link]) / speed[link])
-        if saving > saved and spent + extra <= budget:
-            best, saved = (link, m), saving
+        m = _best_free(row, ranking, owner, place)
+        if m < 0 or rate[row, m] <= 0.0:
+            continue
+        faster = speed[row] + rate[row, m]
+        saving = bits[row] / speed[row] - bits[row] / faster
+        extra = power * bits[row] * ((count[row] + 1.0) / faster - count[row] / speed[row])
+        if saving > saved and spent + extra <= budget * (1.0 + ROUNDING):
+            best, saved = row, saving
     return best
 
 
-def _longest(bits, speed):  # noqa: ANN001, ANN202
-    """Of each sender, its longest link."""
-    longest: dict[int, tuple[int, int]] = {}
-    for link in speed:
-        other = longest.get(link[0])
-        if other is None or bits[link] / speed[link] > bits[other] / speed[other]:
-            longest[link[0]] = link
-    return longest.values()
+@kernel
+def _spent(bits: Floats, count: Floats, speed: Floats, power: float) -> float:
+    return power * np.sum(count * bits / speed)
 
 
-def _best_free(ranking: Ints, busy: NDArray[np.bool_]) -> int:
-    free = ranking[~busy[ranking]]
-    return int(free[0]) if free.size else -1
+@kernel
+def _is_longest(row: int, bits: Floats, sender: Ints, speed: Floats) -> bool:
+    """No other link of the same sender takes longer; of equal ones the first counts."""
+    mine = bits[row] / speed[row]
+    for other in range(bits.size):
+        theirs = bits[other] / speed[other]
+        if sender[other] == sender[row] and (theirs > mine or (theirs == mine and other < row)):
+            return False
+    return True
 
 
-def _phase_fill(
-    bits: Floats, held: dict[tuple[int, int], list[int]], speed: dict[tuple[int, int], float], power: float
-) -> PhaseFill:
-    duration = np.zeros(bits.shape)
-    energy = np.zeros(bits.shape)
-    for link, ms in held.items():
-        duration[link] = bits[link] / speed[link]
-        energy[link] = power * len(ms) * duration[link]
-    return PhaseFill({link: np.array(sorted(ms)) for link, ms in held.items()}, energy, duration)
+@kernel
+def _best_free(row: int, ranking: Ints, owner: Ints, place: Ints) -> int:
+    """The best subcarrier of a link that nobody holds; `place` remembers how far its ranking is used up."""
+    while place[row] < ranking.shape[1] and owner[ranking[row, place[row]]] >= 0:
+        place[row] += 1
+    return ranking[row, place[row]] if place[row] < ranking.shape[1] else -1

@@ -5,13 +5,19 @@ heap[k] is a column, place[m] its position in the heap (−1 = not in it, −2 =
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from testbed.schedule.compiled import kernel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 ABSENT, SETTLED = -1, -2
 
 
 @kernel
-def lower(heap, place, key, size, m, value):
+def lower(heap: Ints, place: Ints, key: Floats, size: int, m: int, value: float) -> int:
     """Put column m at `value`, or move it down to it. Returns the new size."""
     key[m] = value
     k = place[m]
@@ -32,7 +38,7 @@ def lower(heap, place, key, size, m, value):
 
 
 @kernel
-def settle_first(heap, place, key, size):
+def settle_first(heap: Ints, place: Ints, key: Floats, size: int) -> int:
     """Take the nearest column out for good. Returns it; the size falls by one."""
     first = heap[0]
     place[first] = SETTLED

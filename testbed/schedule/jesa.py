@@ -1,25 +1,36 @@
-"""Joint expert selection and subcarrier allocation."""
+"""Joint expert selection and subcarrier allocation (JESA).
+
+With the subcarriers given, the energy is a sum over tokens, and each token's experts are chosen exactly (`select`).
+With the experts given, subcarriers are a linear assignment, solved exactly (`assign`). The paper alternates between
+the two; what is known of it leaves open where it starts and what an idle link costs (both inferred here).
+
+    "alternate"  the plain alternation, from equal weights on all links unless told otherwise. Idle links are priced at
+                 their best free subcarrier, otherwise the first iterate freezes. Never worse than its start, often
+                 not optimal, and without an answer (SCARCE) when links outnumber subcarriers.
+    "full"       starts where every link has its own best subcarrier (the LB), closes links when they outnumber
+                 subcarriers, alternates, and then lets bound and decision close in on each other: the choices of a
+                 Lagrangian relaxation, selections at dual prices, and opening or closing links one by one.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Bools, Floats, Ints
-from testbed.schedule.batch import group
-from testbed.schedule.bounds import Multipliers
-from testbed.schedule.climb import alternate, fit
+from testbed.schedule.climb import alternate, fit, fit_to_equal, fit_to_held, start_at_held
 from testbed.schedule.joint import close_in
+from testbed.schedule.pose import Posed, held_rows, multipliers, pose, take_selection
 from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.rounds import Round, Scratch, State
-from testbed.schedule.select import QOS_TOLERANCE, Selection
-from testbed.schedule.serve import best_hops, decide, loads, pair_prices, select_at
-from testbed.schedule.shed import shed
+from testbed.schedule.rounds import assign
+from testbed.schedule.serve import decide
+from testbed.schedule.shed import give_up
 from testbed.schedule.status import Status
 
 METHODS = ("full", "alternate")
-SEARCH_NODES = 2_000
-MAX_SWEEPS = 6
+STARTS = ("lb", "equal")
+
+EFFORT = 3_000.0
+"""Modelled microseconds that the search of `full` may take after its alternation; it is the same on every machine."""
 
 
 def jesa(
@@ -29,69 +40,85 @@ def jesa(
     start: str | None = None,
     previous: Decision | None = None,
     gap: float = 1e-6,
-    effort: float = 3000.0,
+    effort: float = EFFORT,
 ) -> Decision:
-    """Choose experts and subcarriers together."""
+    """Choose experts and subcarriers together, at least energy.
+
+    method: "full" or "alternate", see above. start: "lb" or "equal"; by default lb for full and equal for alternate.
+    previous: a decision for the same nodes whose subcarriers are the start instead (alternate) or one start more
+    (full). gap: `full` stops when the certificate is this close, relative; effort: or when it has spent so much.
+
+    A decision is feasible whenever a feasible point exists (full), deterministic, and does not depend on how tokens
+    or nodes are numbered. Otherwise its status is SCARCE, `relaxed` names the tokens that fell short, and its bound
+    is that of the relaxation. `ProblemError` for an unknown method or start, or an unfit previous decision.
+    """
+    start = _checked(problem, method, start, previous)
+    posed = pose(problem)
+    energy = _begin(posed, start, previous if method == "alternate" else None)
+    if energy == np.inf and method == "full":
+        energy = _rescue(problem, posed)
+    if energy == np.inf:
+        kept, short = give_up(problem, posed.floor)
+        return decide(problem, kept, posed.bound, posed.floor.relaxed | short, Status.SCARCE)
+    return _search(problem, posed, energy, method, previous, gap, effort)
+
+
+def _checked(problem: Problem, method: str, start: str | None, previous: Decision | None) -> str:
+    """The start to use; refuses what is unknown or unfit."""
     if method not in METHODS:
         raise ProblemError(f"method = {method!r}: choose one of {', '.join(METHODS)}")
-    ideal = pair_prices(problem, best_hops(problem))
-    floor = select_at(problem, ideal)
-    bound = float(floor.bound_j.sum())
-    r, s, w = pose(problem, floor, ideal)
-    relaxed = floor.relaxed
-    trial, spare = like(s), like(s)
-    status = None
-    energy = fit(r, s, w, spare, ideal.copy())
-    if energy == np.inf:
-        kept, lost = shed(problem, floor.selected)
-        return decide(problem, kept, bound, relaxed | lost, Status.SCARCE)
-    trace = [energy]
-    if energy > bound * (1 + 1e-12):
-        energy, _ = alternate(r, s, w, spare, energy)
-        trace.append(energy)
-        if method == "full":
-            b = multipliers(r, s)
-            energy, bound, _ = close_in(r, s, w, trial, spare, b, energy, bound, gap, effort)
-            trace.append(energy)
+    start = start or ("lb" if method == "full" else "equal")
+    if start not in STARTS:
+        raise ProblemError(f"start = {start!r}: choose one of {', '.join(STARTS)}")
+    if previous is not None:
+        held = (previous.subcarrier, previous.return_subcarrier)
+        for phase, subcarrier in zip(problem.phases, held, strict=False):
+            if subcarrier is not None and (
+                subcarrier.size != len(phase.cost) or subcarrier.max(initial=-1) >= phase.cost.shape[1]
+            ):
+                raise ProblemError(
+                    f"previous has subcarriers {subcarrier.shape} up to {subcarrier.max()}; this problem has"
+                    f" {problem.nodes} nodes and {phase.cost.shape[1]} subcarriers. Leave previous out"
+                )
+    return start
+
+
+def _begin(posed: Posed, start: str, previous: Decision | None) -> float:
+    """Bring the state to its start; returns its energy, inf if it cannot be served."""
+    r, s, w = posed.round, posed.state, posed.scratch
+    if previous is not None:
+        return float(fit_to_held(r, s, w, posed.spare, *held_rows(posed, previous)))
+    if start == "equal":
+        return float(fit_to_equal(r, s, w))
+    return float(fit(r, s, w, posed.spare, r.ideal.copy()))
+
+
+def _rescue(problem: Problem, posed: Posed) -> float:
+    """Where closing by regret ended dead, ask an integer program for any choice that can be served."""
+    from testbed.schedule.exact import feasible_choice  # needs a solver, which ordinary rounds do not load
+
+    selected = feasible_choice(problem, posed.floor)
+    if selected is None:
+        return np.inf
+    take_selection(posed, selected)
+    return float(assign(posed.round, posed.state, posed.scratch))
+
+
+def _search(
+    problem: Problem, posed: Posed, energy: float, method: str, previous: Decision | None, gap: float, effort: float
+) -> Decision:
+    r, s, w, bound = posed.round, posed.state, posed.scratch, posed.bound
+    energy, passes = alternate(r, s, w, posed.spare, energy)
+    trace = tuple(float(e) for e in w.trace[: passes + 1])
+    if method == "full" and bound < energy * (1.0 - gap):
+        if previous is not None:
+            energy = start_at_held(r, s, w, posed.trial, posed.spare, energy, *held_rows(posed, previous))
+        w.spent[0] = 0.0
+        energy, bound, rounds = close_in(
+            r, s, w, posed.trial, posed.spare, multipliers(posed), energy, bound, gap, effort
+        )
+        passes, trace = passes + rounds, (*trace, float(energy))
     held = (s.held_0, s.held_1)[: len(problem.phases)]
     return decide(
-        problem, s.selected, bound, relaxed, status, iterations=len(trace), trace=tuple(trace), subcarriers=held
+        problem, s.selected, bound, posed.floor.relaxed, iterations=passes + 1, trace=trace, subcarriers=held
     )
-
-
-def multipliers(r: Round, s: State) -> Multipliers:
-    N, K = r.score.shape
-    return Multipliers(
-        s.dual_0.copy(), s.dual_1.copy(), np.empty((N, K)), np.empty((N, K)), np.empty((N, K)), s.selected.copy(),
-        np.zeros(N), np.zeros(N), np.zeros(N, dtype=np.int64), np.zeros(N, dtype=np.int8), np.ones(2),
-    )  # fmt: skip
-
-
-def pose(problem: Problem, floor: Selection, ideal: Floats) -> tuple[Round, State, Scratch]:
-    K, N = problem.nodes, problem.tokens
-    line = np.where(floor.relaxed, K, problem.source)
-    first, members = group(line, K + 1)
-    fixed = loads(floor.selected[floor.relaxed], problem.source[floor.relaxed])
-    phases = [problem.phases[0], problem.phases[-1]]
-    limit = min(problem.max_experts, K)
-    arrays = []
-    for phase in phases:
-        arrays += [phase.cost, phase.column, phase.price, np.argsort(phase.price[:, 0], kind="stable")]
-    r = Round(
-        problem.score, problem.required - QOS_TOLERANCE, first[: K + 1].copy(), members, fixed, problem.source, floor.relaxed, limit, SEARCH_NODES,
-        problem.compute_energy_j, ideal, len(problem.phases), *arrays,
-    )  # fmt: skip
-    s = State(
-        floor.selected.copy(), loads(floor.selected, problem.source),
-        np.empty(K * K, dtype=np.int64), np.zeros(phases[0].cost.shape[1]),
-        np.empty(K * K, dtype=np.int64), np.zeros(phases[1].cost.shape[1]),
-    )  # fmt: skip
-    w = Scratch(
-        np.empty((6, K + 1)), np.empty((6, K + 1), dtype=np.int64), np.empty((K + 1, limit + 1)), np.empty((K, K), dtype=np.int64),
-        np.zeros(N), np.zeros(N), np.zeros(N, dtype=np.int64), np.zeros(N, dtype=np.int8), np.zeros(1),
-    )  # fmt: skip
-    return r, s, w
-
-
-def like(s: State) -> State:
-    return State(*(np.empty_like(a) for a in s))

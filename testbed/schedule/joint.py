@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from testbed.schedule.bounds import Multipliers, raise_bound, start_bound
-from testbed.schedule.climb import LESS, alternate, settle, start_at_choice, start_at_duals, sweep
+from testbed.schedule.climb import LESS, start_at_choice, start_at_duals, sweep
 from testbed.schedule.compiled import kernel
 from testbed.schedule.rounds import Round, Scratch, State
 
@@ -27,7 +27,7 @@ def close_in(
         for _ in range(CHUNKS):
             for _ in range(STEPS):
                 if w.spent[0] < effort and bound < energy * (1.0 - gap):
-                    bound = raise_bound(r, s, w, b, energy, bound)
+                    bound = raise_bound(r, w, b, energy, bound)
             if w.spent[0] < effort and bound < energy * (1.0 - gap):
                 energy = start_at_choice(r, s, w, trial, spare, energy, b.selected)
         if w.spent[0] >= effort or bound >= energy * (1.0 - gap):

@@ -120,7 +120,7 @@ class Decision:
 
     selected          (N, K) bool  experts of each token
     subcarrier        (K, K)       subcarrier of directed link i→j in the forward phase, −1 = idle
-    return_subcarrier (K, K)       of directed link j→i in the return phase at [j, i], −1 = idle; None = forward hop only
+    return_subcarrier (K, K)       of directed link j→i in the return phase at [j, i], −1 = idle; None = one hop
     communication_j   (K, K)       energy to serve source i's tokens at expert j, all hops, joule
     computation_j     (K,)         energy of each expert, joule
     bound_j                        a valid lower bound on the joint optimum of `total_energy_j`, joule
@@ -154,7 +154,7 @@ class Decision:
 
 
 def _frozen(value: ArrayLike, dtype: type) -> NDArray[Any]:
-    array = np.asarray(value, dtype=dtype, order="C")
+    array: NDArray[Any] = np.asarray(value, dtype=dtype, order="C")
     if array.flags.writeable:
         array = array.copy() if array is value or array.base is not None else array
         array.setflags(write=False)

@@ -1,4 +1,4 @@
-"""When links outnumber subcarriers and nodes are few: share out the number of links exactly, source by source; compiled.
+"""When links outnumber subcarriers and nodes are few: share out the links exactly, source by source; compiled.
 
 At given pair prices, f_i(S) is the least energy of source i's tokens when only the experts in S (and its own) are open.
 It comes from all subsets of experts: the least energy of a set that meets a token's need, minimised over subsets.
@@ -66,7 +66,7 @@ def _best_by_size(r: Round, i: int, price: Floats, sets: Ints) -> Floats:
 
 @kernel
 def source_costs(r: Round, i: int, price: Floats) -> Floats:
-    """f_i(S) for every set of open experts, as a bit mask with bit i set, (2^K,); inf where a token cannot be served."""
+    """f_i(S) for every set of open experts, a bit mask with bit i set, (2^K,); inf where a token is unserved."""
     K = r.compute.size
     forced = 0
     for j in range(K):

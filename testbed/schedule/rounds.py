@@ -16,13 +16,20 @@ from testbed.schedule.batch import choose_line, line_cost
 from testbed.schedule.branch import RELAXED
 from testbed.schedule.compiled import kernel
 
+MAX_PASSES = 50
+"""Alternations converge in 2 … 4 passes."""
+
+LINK_COST = 0.2
+"""Modelled microseconds to assign one link; measured 0.1 … 0.5."""
+
 
 class Round(NamedTuple):
     """The constants of a search.
 
-    score (N, K), need (N,) the QoS less its tolerance, source (N,). Tokens that are `frozen` (N,) keep their set and are
-    counted in `fixed` (K, K); members[first[i] : first[i + 1]] are the others of source i. compute (K,) joule; ideal (K, K) pair prices on every link's
-    own best subcarriers. Phase h has cost_h (K², M_h), column_h and price_h (K², T_h); with one hop phase 1 is unused.
+    score (N, K), need (N,) the QoS less its tolerance, source (N,). Tokens that are `frozen` (N,) keep their set and
+    are counted in `fixed` (K, K); members[first[i] : first[i + 1]] are the others of source i. compute (K,) joule;
+    ideal (K, K) pair prices on every link's own best subcarriers. Phase h has cost_h (K², M_h), column_h and price_h
+    (K², T_h); with one hop phase 1 is unused.
     order_h lists the rows of phase h by an order that does not depend on how nodes are numbered.
     """
 
@@ -51,10 +58,12 @@ class Round(NamedTuple):
 class State(NamedTuple):
     """A point of the search, changed in place.
 
-    selected (N, K); load (K, K) tokens of each pair; held_h (K²,) subcarrier of each row; dual_h (M_h,) their prices.
+    selected (N, K); asked (K, K) the pair prices at which the sets of free tokens are optimal, or were left; load
+    (K, K) tokens of each pair; held_h (K²,) subcarrier of each row; dual_h (M_h,) their prices.
     """
 
     selected: Bools
+    asked: Floats
     load: Floats
     held_0: Ints
     dual_0: Floats
@@ -63,7 +72,11 @@ class State(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room for the selection kernels (see `batch.choose_line`), and the modelled microseconds spent so far, (1,)."""
+    """Room to work in.
+
+    Arrays of the selection kernels (see `batch.choose_line`), the modelled microseconds spent so far, (1,), and the
+    energies of the last alternation, (MAX_PASSES + 1,).
+    """
 
     f: Floats
     p: Ints
@@ -73,34 +86,66 @@ class Scratch(NamedTuple):
     bounds: Floats
     nodes: Ints
     ended: Bytes
+    queue: Ints
     spent: Floats
+    trace: Floats
 
 
 @kernel
 def reselect(r: Round, s: State, w: Scratch, i: int, price: Floats) -> bool:
-    """Choose again for the free tokens of source i at price[i]; False if one of them misses its QoS."""
+    """Choose again for the free tokens of source i at price[i]; False if one of them misses its QoS.
+
+    A token keeps its set, which is still optimal, unless a member became dearer or a stranger cheaper.
+    """
     experts = r.score.shape[1]
+    count = _stirred(r, s, w, i, price)
     for j in range(experts):
-        s.load[i, j] = r.fixed[i, j]
-    tokens = r.members[r.first[i] : r.first[i + 1]]
-    if tokens.size == 0:
+        s.asked[i, j] = price[i, j]
+    if count == 0:
         return True
+    tokens = w.queue[:count]
+    _count(s, i, tokens, -1.0)
     choose_line(
         r.score, price, i, tokens, r.need, r.limit, 0.0, r.node_limit, 0,
         w.order, w.f, w.p, w.reach, s.selected, w.energies, w.bounds, w.nodes, w.ended,
     )  # fmt: skip
-    w.spent[0] += line_cost(experts, r.limit, tokens.size)
+    _count(s, i, tokens, 1.0)
+    w.spent[0] += line_cost(experts, r.limit, count)
     met = True
     for n in tokens:
         met = met and w.ended[n] != RELAXED
-        for j in range(experts):
-            if s.selected[n, j]:
-                s.load[i, j] += 1.0
     return met
 
 
 @kernel
-def assign(r: Round, s: State) -> float:
+def _stirred(r: Round, s: State, w: Scratch, i: int, price: Floats) -> int:
+    """List in w.queue the free tokens of source i whose set may not be optimal at price[i]; returns how many."""
+    count = 0
+    for j in range(r.compute.size):
+        if price[i, j] != s.asked[i, j]:
+            break
+    else:
+        return 0
+    for k in range(r.first[i], r.first[i + 1]):
+        n = r.members[k]
+        for j in range(r.compute.size):
+            if (price[i, j] > s.asked[i, j]) if s.selected[n, j] else (price[i, j] < s.asked[i, j]):
+                w.queue[count] = n
+                count += 1
+                break
+    return count
+
+
+@kernel
+def _count(s: State, i: int, tokens: Ints, one: float) -> None:
+    for n in tokens:
+        for j in range(s.load.shape[1]):
+            if s.selected[n, j]:
+                s.load[i, j] += one
+
+
+@kernel
+def assign(r: Round, s: State, w: Scratch) -> float:
     """Assign the loads of a state; returns its energy, inf if some link cannot be served."""
     K = r.compute.size
     weight = np.zeros(K * K)
@@ -108,6 +153,7 @@ def assign(r: Round, s: State) -> float:
     for i in range(K):
         for j in range(K):
             if s.load[i, j] > 0.0:
+                w.spent[0] += LINK_COST
                 energy += s.load[i, j] * r.compute[j]
                 if i != j:
                     weight[i * K + j] = s.load[i, j]
@@ -132,6 +178,7 @@ def assign(r: Round, s: State) -> float:
 def copy_state(source: State, target: State) -> None:
     """Make `target` equal to `source`."""
     target.selected[:] = source.selected
+    target.asked[:] = source.asked
     target.load[:] = source.load
     target.held_0[:] = source.held_0
     target.dual_0[:] = source.dual_0
@@ -161,9 +208,11 @@ def _add_hop(cost: Floats, column: Shorts, held: Ints, price: Floats, back: bool
     for i in range(K):
         for j in range(K):
             row = i * K + j
-            m = held[row] if held[row] >= 0 else best_free(row, cost, column, taken)
             if i == j:
                 continue
+            m = held[row]
+            if m < 0 or cost[row, m] == np.inf:
+                m = best_free(row, cost, column, taken)
             hop = cost[row, m] if m >= 0 else np.inf
             if back:
                 price[j, i] += hop

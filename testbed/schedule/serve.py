@@ -72,8 +72,15 @@ def link_prices(hops: tuple[Floats, ...]) -> Floats:
 
 
 def pair_prices(problem: Problem, hops: tuple[Floats, ...]) -> Floats:
-    """(K, K) joule of one token of source i at expert j: carrying and computing."""
-    return link_prices(hops) + problem.compute_energy_j
+    """(K, K) joule of one token of source i at expert j: computing, going there and, with two hops, coming back.
+
+    Summed in this order everywhere, so that equal prices are equal numbers.
+    """
+    price = problem.compute_energy_j + hops[0]
+    if len(hops) > 1:
+        price += hops[1].T
+    np.fill_diagonal(price, problem.compute_energy_j)
+    return price
 
 
 def decide(

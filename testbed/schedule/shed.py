@@ -6,7 +6,8 @@ import numpy as np
 
 from testbed.schedule.arrays import Bools
 from testbed.schedule.problem import Problem
-from testbed.schedule.serve import allocate, best_hops, link_prices, loads
+from testbed.schedule.select import Selection
+from testbed.schedule.serve import allocate, best_hops, link_prices, loads, pair_prices, select_at
 
 
 def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
@@ -23,9 +24,25 @@ def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
         load = loads(kept, problem.source)
         np.fill_diagonal(load, 0.0)
         if not any(a.unserved for a in allocate(problem, load)):
-            return kept, (selected & ~kept).any(axis=1)
+            return kept, np.asarray((selected & ~kept).any(axis=1))
         i, j = np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape)
         kept[problem.source == i, j] = False
+
+
+def give_up(problem: Problem, floor: Selection) -> tuple[Bools, Bools]:
+    """When no choice meets every QoS: close the lightest links and choose again, until the rest can be served.
+
+    A token that misses its QoS takes its Top-D of what is open. Returns (selection, tokens that fell short).
+    """
+    price = pair_prices(problem, best_hops(problem))
+    while True:
+        chosen = select_at(problem, price)
+        load = loads(chosen.selected, problem.source)
+        np.fill_diagonal(load, 0.0)
+        if not any(a.unserved for a in allocate(problem, load)):
+            changed = floor.relaxed & (chosen.selected != floor.selected).any(axis=1)
+            return chosen.selected, (chosen.relaxed & ~floor.relaxed) | changed
+        price[np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape)] = np.inf
 
 
 def served_somewhere(problem: Problem) -> Bools:
