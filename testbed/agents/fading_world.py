@@ -9,7 +9,7 @@ imbalance) is left out, and so is everything that `testbed.abstraction` leaves o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from testbed.experts.model import Model
 from testbed.fleet import Fleet
 from testbed.ofdm.estimate import delay_basis, leverage
 from testbed.ofdm.grid import Grid
-from testbed.protocol import Sounding
+from testbed.protocol import Node, Sounding
 from testbed.radio.air import AirSettings, draw_links, thermal_noise_dbm
 from testbed.units import from_db
 
@@ -138,11 +138,13 @@ def fading_world(campaign: Campaign) -> FadingWorld:
 
 
 @contextmanager
-def channel_fleet(campaign: Campaign, model: Model) -> Iterator[Fleet]:
-    """Nodes of a campaign on drawn channels, without waveforms."""
+def channel_fleet(
+    campaign: Campaign, model: Model, make: Callable[[Sequence[Node]], Fleet] = Fleet
+) -> Iterator[Fleet]:
+    """Nodes of a campaign on drawn channels, without waveforms, in the fleet that `make` makes of them."""
     ledger, grid = Ledger(fading_world(campaign)), campaign.ofdm_grid()
     repetitions = campaign.transmission.repetitions
-    yield Fleet(
+    yield make(
         [
             AbstractNode(worker(campaign, model, k), ledger, grid, repetitions)
             for k in range(campaign.nodes.count)

@@ -1,0 +1,1 @@
+"""Many campaigns: grids of them in worker processes, and the experiments made of such grids."""
