@@ -1,0 +1,245 @@
+"""The scheduler beside the solvers a user would pick: selection, assignment, joint decisions, whole rounds.
+
+    python benchmarks/schedule.py [--quick] [--json FILE]
+
+One core, one run for ours and the peers, medians over repetitions taken in turn. Every answer is checked against
+the peers' before it is timed; a wrong one ends the benchmark. Softmax scores (σ 1), log-normal energies, Rayleigh
+channels at 10 dB, fixed seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from testbed.schedule.assign import assign_subcarriers
+from testbed.schedule.candidates import candidate_lists
+from testbed.schedule.exact import jesa_exact, select_exact
+from testbed.schedule.jesa import jesa
+from testbed.schedule.problem import Problem
+from testbed.schedule.select import select_experts
+from testbed.schedule.status import Status
+
+Row = dict[str, object]
+
+
+def median_s(work: Callable[[], object], repeat: int) -> float:
+    """Median wall time of `work`, after one call that is not counted."""
+    work()
+    taken = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def softmax_scores(rng: np.random.Generator, tokens: int, experts: int) -> np.ndarray:
+    """(N, K) softmax of standard normal logits."""
+    powers = np.exp(rng.normal(size=(tokens, experts)))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def share_of_top(score: np.ndarray, count: int, share: float) -> np.ndarray:
+    """(N,) a QoS of `share` of each token's `count` best scores."""
+    return share * np.sort(score, axis=1)[:, -count:].sum(axis=1)
+
+
+def cp_sat(score: np.ndarray, energy: np.ndarray, need: float, limit: int) -> float:
+    """One token by OR-Tools CP-SAT on integers of 1e-9 relative size."""
+    from ortools.sat.python import cp_model
+
+    model = cp_model.CpModel()
+    x = [model.new_bool_var(str(j)) for j in range(len(score))]
+    model.add(sum(int(np.floor(1e9 * t)) * v for t, v in zip(score, x, strict=True)) >= int(np.ceil(1e9 * need)) - 64)
+    model.add(sum(x) <= limit)
+    scale = 1e9 / energy.max()
+    model.minimize(sum(round(scale * e) * v for e, v in zip(energy, x, strict=True)))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.solve(model)
+    return float(sum(e for e, v in zip(energy, x, strict=True) if solver.value(v)))
+
+
+def selection(rng: np.random.Generator, experts: int, limit: int, share: float, tokens: int, peers: int) -> Row:
+    """Microseconds a token, ours and the solvers'; `peers` tokens go through the solvers."""
+    score, energy = softmax_scores(rng, tokens, experts), rng.lognormal(size=experts)
+    need = share_of_top(score, limit, share)
+    each = np.repeat(energy[None], tokens, axis=0)
+    found = select_experts(score, energy, need, limit)
+    np.testing.assert_allclose(select_experts(score, energy, need, limit, method="search").energy_j, found.energy_j)
+    row: Row = {"K": experts, "D": limit, "qos": share}
+
+    def per_token(**options: object) -> float:
+        return 1e6 * median_s(lambda: select_experts(score, energy, need, limit, **options), 15) / tokens  # type: ignore[arg-type]
+
+    if experts <= 12:
+        row["table µs"] = per_token(method="table")
+    row["search µs"] = per_token(method="search")
+    row["own prices µs"] = 1e6 * median_s(lambda: select_experts(score, each, need, limit), 5) / tokens
+    row["nodes max"] = int(select_experts(score, energy, need, limit, method="search").nodes.max())
+    if share >= 0.9:
+        few = slice(0, 64)
+        slow = median_s(lambda: select_experts(score[few], energy, need[few], limit, bound="lp"), 1)
+        row["plain bound µs"] = 1e6 * slow / 64
+    for name, solve in solvers(limit).items():
+        if peers == 0:
+            continue
+        start = time.perf_counter()
+        answers = [solve(score[n], energy, float(need[n])) for n in range(peers)]
+        row[f"{name} µs"] = 1e6 * (time.perf_counter() - start) / peers
+        np.testing.assert_allclose(answers, found.energy_j[:peers], rtol=1e-5, err_msg=name)
+    return row
+
+
+def solvers(limit: int) -> dict[str, Callable[[np.ndarray, np.ndarray, float], float]]:
+    """The peers, each for one token."""
+    return {
+        "PuLP+CBC": lambda t, e, q: select_exact(t, e, q, limit, solver="cbc")[1],
+        "PuLP+HiGHS": lambda t, e, q: select_exact(t, e, q, limit)[1],
+        "CP-SAT": lambda t, e, q: cp_sat(t, e, q, limit),
+    }
+
+
+def assignment(rng: np.random.Generator, links: int, subcarriers: int, repeat: int) -> Row:
+    """Microseconds of one assignment: warm (lists at hand), cold, scipy, lapx."""
+    import lap
+
+    cost = 1.0 / np.log2(1.001 + 10 * rng.exponential(size=(links, subcarriers)))
+    weight = rng.integers(1, 20, links).astype(float)
+    weighted = cost * weight[:, None]
+    lists = candidate_lists(cost)
+    rows, columns = linear_sum_assignment(weighted)
+    np.testing.assert_allclose(assign_subcarriers(cost, weight).total, weighted[rows, columns].sum(), rtol=1e-9)
+    return {
+        "links": links,
+        "M": subcarriers,
+        "warm µs": 1e6 * median_s(lambda: assign_subcarriers(cost, weight, candidates=lists), repeat),
+        "cold µs": 1e6 * median_s(lambda: assign_subcarriers(cost, weight), repeat),
+        "scipy µs": 1e6 * median_s(lambda: linear_sum_assignment(weighted), max(2, repeat // 4)),
+        "lapx µs": 1e6 * median_s(lambda: lap.lapjvx(weighted, extend_cost=True), max(2, repeat // 8)),
+    }
+
+
+def draw_problem(
+    rng: np.random.Generator, K: int, M: int, N: int, D: int, share: float = 0.8, two_hops: bool = False
+) -> Problem:
+    """A round: N tokens over K nodes."""
+    score = softmax_scores(rng, N, K)
+    rates = [1e6 * np.log2(1 + 10 * rng.exponential(size=(K, K, M))) for _ in range(2)]
+    return Problem(
+        score=score,
+        source=np.arange(N) % K,
+        rate_bps=rates[0],
+        return_rate_bps=rates[1] if two_hops else None,
+        payload_bits=65536.0,
+        tx_power_w=1e-2,
+        compute_energy_j=rng.lognormal(size=K) * 1e-4,
+        qos=share_of_top(score, D, share),
+        max_experts=D,
+    )
+
+
+def joint(rng: np.random.Generator, K: int, M: int, N: int, D: int, cases: int) -> Row:
+    """Gap to the optimum of the integer program, certificate, and time of both."""
+    gaps, certificates, ours, theirs, scarce = [], [], [], [], 0
+    for _ in range(cases):
+        problem = draw_problem(rng, K, M, N, D)
+        start = time.perf_counter()
+        best = jesa_exact(problem, time_limit_s=60.0)
+        theirs.append(time.perf_counter() - start)
+        if best.status is not Status.OPTIMAL:
+            continue
+        ours.append(median_s(lambda problem=problem: jesa(problem), 3))  # type: ignore[misc]
+        found = jesa(problem)
+        scarce += found.status is Status.SCARCE
+        gap = found.total_energy_j / best.total_energy_j - 1
+        assert gap > -1e-6, f"better than the optimum by {-gap}: one of them is wrong"
+        assert found.bound_j <= best.total_energy_j * (1 + 1e-6), "the bound is not valid"
+        gaps.append(100 * gap)
+        certificates.append(100 * found.gap)
+    return {
+        "K": K,
+        "M": M,
+        "N": N,
+        "D": D,
+        "solved": len(gaps),
+        "mean gap %": float(np.mean(gaps)),
+        "max gap %": float(np.max(gaps)),
+        "certificate % (median)": statistics.median(certificates),
+        "infeasible": scarce,
+        "ours ms": 1e3 * statistics.median(ours),
+        "HiGHS ms": 1e3 * statistics.median(theirs),
+        "times faster": statistics.median(theirs) / statistics.median(ours),
+    }
+
+
+def whole(rng: np.random.Generator, K: int, M: int, N: int, D: int) -> Row:
+    """Milliseconds of a whole decision on channels already digested, as from the second round on."""
+    problem = draw_problem(rng, K, M, N, D)
+    before = jesa(problem)
+    return {
+        "K": K,
+        "M": M,
+        "N": N,
+        "alternate ms": 1e3 * median_s(lambda: jesa(problem, method="alternate", start="lb"), 9),
+        "full ms": 1e3 * median_s(lambda: jesa(problem, previous=before), 9),
+        "cold full ms": 1e3 * median_s(lambda: jesa(draw_again(problem)), 3),
+    }
+
+
+def draw_again(problem: Problem) -> Problem:
+    """The same problem with nothing computed from its channel yet."""
+    from dataclasses import replace
+
+    return replace(problem, max_experts=problem.max_experts)
+
+
+def show(title: str, rows: list[Row]) -> None:
+    """A table."""
+    print(f"\n{title}")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    print("  ".join(f"{name:>12}" for name in names))
+    for row in rows:
+        cells = (row.get(name, "") for name in names)
+        print("  ".join(f"{c:>12.4g}" if isinstance(c, float) else f"{c!s:>12}" for c in cells), flush=True)
+
+
+def main() -> None:
+    """Measure, print, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer cases")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/out/schedule.json"))
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(20250317)
+    peers, cases = (6, 4) if arguments.quick else (40, 12)
+
+    table = {"selection": [selection(rng, 4, 2, 0.8, 1024, peers), selection(rng, 8, 4, 0.8, 1024, peers)]}
+    table["selection"] += [selection(rng, 64, 8, share, 1024, 0) for share in (0.5, 0.8, 0.95)]
+    show("selection, µs a token, 1024 tokens that share prices", table["selection"])
+
+    sizes = [(12, 64), (56, 1024), (240, 256), (240, 4096), (992, 1024), (992, 992), (992, 4096)]
+    table["assignment"] = [assignment(rng, *size, repeat=9 if size[0] < 900 else 3) for size in sizes]
+    show("assignment, µs", table["assignment"])
+
+    joint_sizes = [(3, 8, 6, 2), (4, 16, 8, 2), (6, 36, 16, 3)] + ([] if arguments.quick else [(8, 64, 16, 4)])
+    table["joint"] = [joint(rng, *size, cases=cases if size[0] < 8 else 3) for size in joint_sizes]
+    show("joint, M ≥ links", table["joint"])
+    table["scarce"] = [joint(rng, 4, 6, 8, 2, cases), joint(rng, 5, 12, 8, 3, cases)]
+    show("joint, M < links", table["scarce"])
+
+    table["whole"] = [whole(rng, 8, 1024, 1024, 4), whole(rng, 8, 1024, 4096, 4), whole(rng, 32, 4096, 2048, 4)]
+    show("a whole decision, ms, warm", table["whole"])
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
