@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -28,6 +28,8 @@ from testbed.ofdm.grid import Grid
 Channel = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
 
+LEAST_ENERGY: Final = 1e-12
+
 
 @lru_cache(maxsize=64)
 def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
@@ -38,9 +40,12 @@ def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
     if not 1 <= taps <= len(grid.used):
         raise SignalError(f"taps={taps} must be 1…{len(grid.used)}, the number of used subcarriers")
     steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
-    basis, singular, _ = np.linalg.svd(steering, full_matrices=False)
-    kept = singular > 1e-9 * singular[0]
-    return np.ascontiguousarray(basis[:, kept].T, np.complex64), (singular[kept] ** 2) / taps
+    energy, mixing = np.linalg.eigh(steering.conj().T @ steering)
+    kept = energy > LEAST_ENERGY * energy[-1]
+    basis = steering @ (mixing[:, kept] / np.sqrt(energy[kept]))
+    left, turn = np.linalg.eigh(basis.conj().T @ basis)  # almost 1: rounding spoilt weak vectors a little
+    basis = basis @ ((turn / np.sqrt(left)) @ turn.conj().T)
+    return np.ascontiguousarray(basis.T, np.complex64), energy[kept] / taps
 
 
 def dft_smooth(grid: Grid, h: Channel, taps: int) -> Channel:

@@ -34,7 +34,7 @@ from testbed.ofdm.frame_transmit import modulate
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.mcs import find_mcs
 from testbed.ofdm.modulation import constellation, demap
-from testbed.ofdm.sync import Survey, survey
+from testbed.ofdm.sync import Survey, checked, survey
 
 __all__ = ["Header", "Link", "Received", "demodulate", "frame_samples", "link_symbols", "modulate", "soft_bits"]
 
@@ -113,9 +113,10 @@ def demodulate(
         marked truncated. All blocks fail when the frame is a sounding frame or shorter than the link.
 
     Raises:
-        FrameError: samples are not a one-dimensional complex64 array, empty, NaN or infinite; an impossible link;
+        FrameError: samples are not a one-dimensional complex array, or empty, NaN or infinite; an impossible link;
             soft of another shape.
     """
+    samples = checked(samples)
     looked = survey(samples)
     if link is not None:
         check_link(grid, link)

@@ -85,10 +85,9 @@ def row_starts(grid: Grid, start: int, rows: Indices) -> Indices:
 
 def open_frames(grid: Grid, samples: Cells, dc: complex, begin: int = 0) -> Iterator[Opening]:
     """Every frame of the capture whose header can be read: in order of time, but strong ones before weak ones."""
-    margin = short_samples(grid) // 2
     opened: list[Opening] = []
     for found in strong_first(detect(grid, samples, begin)):
-        if any(one.start - margin < found.index < one.end - margin for one in opened):
+        if any(abs(found.index - one.start) < short_samples(grid) for one in opened):
             continue
         acquired = confirm(grid, samples, found)
         opening = None if acquired is None else _open(grid, samples, dc, acquired)
@@ -174,7 +173,8 @@ def _combine(grid: Grid, header: Header, start: int, cfo: float, dc: complex, se
     rate, phases = _drift(grid, seen, times, noise)
     level = np.exp(-1j * phases)[:, None] * np.conj(ramp(grid, rate * (times - times.mean())))
     estimates, leakage = seen.estimates * level, seen.leakage * level
-    left = _common_factor(estimates - estimates.mean(axis=0), leakage - leakage.mean(axis=0))
+    power = float(np.mean(np.abs(estimates) ** 2)) * used  # more than the mean of a capture holds of the signal
+    left = _common_factor(estimates - estimates.mean(axis=0), leakage - leakage.mean(axis=0), noise / power)
     estimates -= left * leakage
     ls = estimates.mean(axis=0)
     degrees = (count - 1) * used - (count + 4) / 2
@@ -208,9 +208,9 @@ def _drift(grid: Grid, seen: _Seen, times: Doubles, noise: float) -> tuple[float
     return rate, np.unwrap(np.angle(level @ np.conj(reference)).astype(np.float64))
 
 
-def _common_factor(values: Cells, patterns: Cells) -> complex:
-    """Least-squares c in values ≈ c·patterns."""
-    return complex(np.vdot(patterns, values) / max(float(np.vdot(patterns, patterns).real), 1e-30))
+def _common_factor(values: Cells, patterns: Cells, doubt: float) -> complex:
+    """Likeliest c in values ≈ c·patterns; `doubt` is noise variance over expected |c|²."""
+    return complex(np.vdot(patterns, values) / (float(np.vdot(patterns, patterns).real) + doubt + 1e-30))
 
 
 def opening_csi(grid: Grid, opening: Opening, *, clipped: bool, truncated: bool) -> Csi:

@@ -108,7 +108,7 @@ def _common_phase(opening: Opening, phasors: Cells, energy: Doubles, band: float
     seen = np.concatenate([[1.0], level])[:, None].astype(np.complex64)
     variances = np.concatenate([[opening.noise / (opening.count * band + 1e-30)], noise])
     durations = np.concatenate([[-opening.time], np.ones(len(level) - 1)])
-    walk = smooth_walk(seen, np.maximum(variances, 1e-12), phase_drift(level, noise) * durations)[1:, 0]
+    walk = smooth_walk(seen, np.maximum(variances, 1e-12), phase_drift(level) * durations)[1:, 0]
     return np.asarray(walk / np.maximum(np.abs(walk), 1e-30) * turn)
 
 

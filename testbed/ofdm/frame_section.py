@@ -72,8 +72,9 @@ def read_section(grid: Grid, samples: Cells, opening: Opening, plan: Plan) -> Se
         end = first + int(np.count_nonzero(starts + grid.fft_size <= len(samples)))
         spectra = symbols.demodulate(grid, samples, starts[: end - first], opening.cfo, opening.dc)
         trained = _keep(grid, spectra, first, plan, section)
-        section.smooth[trained], _ = lmmse(grid, section.estimates[trained], opening.noise, grid.cyclic_prefix)
-        clock.hear(trained, section.smooth[trained], section.slip[known[trained]])
+        if trained.start < trained.stop:
+            section.smooth[trained], _ = lmmse(grid, section.estimates[trained], opening.noise, grid.cyclic_prefix)
+            clock.hear(trained, section.smooth[trained], section.slip[known[trained]])
         if end < last:
             return _cut_short(section, end, plan, clock.rate)
         first = last

@@ -19,7 +19,7 @@ from testbed.ofdm.frame_opening import Opening, backoff, open_frames, row_starts
 from testbed.ofdm.frame_section import Plan, Section, read_section
 from testbed.ofdm.frame_transmit import assemble, training_cells
 from testbed.ofdm.grid import Grid, Indices
-from testbed.ofdm.sync import Survey, survey
+from testbed.ofdm.sync import Survey, checked, survey
 
 Samples = NDArray[np.complex64]
 
@@ -86,8 +86,9 @@ def receive_sounding(grid: Grid, samples: Samples, *, begin: int = 0, number: in
         None when no sounding frame with a readable header and one whole training symbol is there.
 
     Raises:
-        FrameError: samples are not a one-dimensional complex64 array, empty, NaN or infinite.
+        FrameError: samples are not a one-dimensional complex array, or empty, NaN or infinite.
     """
+    samples = checked(samples)
     looked = survey(samples)
     fallback: Opening | None = None
     for opening in open_frames(grid, samples, looked.mean, begin):

@@ -8,7 +8,9 @@ Two stages, each immune to what fools the other:
    f is t = 1 − f^(1/(W−1)); a DC offset has no covariance. The phase of c gives the offset modulo 4 subcarriers.
 2. `acquire` correlates with the known long symbol at every offset that stage 1 leaves open, ±10 subcarriers. The
    product of the correlations with its two copies, summed over a cyclic prefix of delays, collects the energy of
-   all paths, decides the multiple of 4 and rejects what merely repeats. The first path sets the timing.
+   all paths, decides the multiple of 4 and rejects what merely repeats, tones among them: at some delay the
+   sum must exceed what it usually is, its median, as noise (Rayleigh distributed) would not. The first path
+   sets the timing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.fft
@@ -39,7 +41,7 @@ Samples = NDArray[np.complex64]
 MAX_CFO: Final = 10.0
 FALSE_ALARM: Final = 1e-6
 # Share of signals that repeat but are no preamble which stage 2 lets pass; the header's checksum is still to come.
-MISMATCH: Final = 1e-2
+MISMATCH: Final = 0.3
 # Weaker repetition than this (−8 dB SNR) cannot be decoded anyway, and long windows would see coloured noise.
 LEAST_THRESHOLD: Final = 0.02
 LONGEST_HOP: Final = 32
@@ -90,23 +92,23 @@ class Acquisition:
     score: float
 
 
-def survey(samples: Samples) -> Survey:
-    """Mean and clipping of samples (n,) complex64.
-
-    Raises:
-        FrameError: not a one-dimensional complex64 array, empty, or with NaN or infinite samples.
-    """
-    if not isinstance(samples, np.ndarray) or samples.ndim != 1 or samples.dtype != np.complex64:
+def checked(samples: NDArray[Any]) -> Samples:
+    """The capture (n,) as contiguous complex64; FrameError unless it is a one-dimensional complex array, not empty."""
+    if not isinstance(samples, np.ndarray) or samples.ndim != 1 or not np.iscomplexobj(samples):
         kind = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise FrameError(f"samples must be a one-dimensional complex64 array, got {kind}")
     if not len(samples):
         raise FrameError("samples is empty; capture at least one frame")
-    parts = np.zeros(2)
-    iq = np.ascontiguousarray(samples).view(np.float32)
-    clipped = sync_kernels.survey(iq, np.float32(FULL_SCALE), parts)
-    if not np.all(np.isfinite(parts)):
+    return np.ascontiguousarray(samples, np.complex64)
+
+
+def survey(samples: Samples) -> Survey:
+    """Mean and clipping of samples (n,) complex64; FrameError when some are NaN or infinite."""
+    mean = np.zeros(2)
+    clipped = sync_kernels.survey(samples.view(np.float32), np.float32(FULL_SCALE), mean)
+    if not np.all(np.isfinite(mean)):
         raise FrameError("samples holds NaN or infinite values; discard this capture")
-    return Survey(complex(parts[0], parts[1]), int(clipped))
+    return Survey(complex(mean[0], mean[1]), int(clipped))
 
 
 def window_samples(grid: Grid) -> int:
@@ -162,8 +164,8 @@ def _hop(grid: Grid) -> int:
 
 
 def _correlate(samples: Samples, lag: int, width: int, hop: int) -> NDArray[np.float64]:
-    """(C, 3) covariance and metric of the windows that begin at 0, hop, 2·hop… and fit into samples."""
-    blocks = (len(samples) - lag) // hop
+    """(C, 3) covariance and metric of the windows that begin at 0, hop, 2·hop…; samples hold two periods more."""
+    blocks = max(len(samples) - lag, 0) // hop
     sums = np.empty((blocks, 5), np.float32)
     sync_kernels.block_sums(np.ascontiguousarray(samples).view(np.float32), lag, hop, sums)
     correlation = np.empty((max(blocks - (width + lag) // hop + 1, 0), 3))
@@ -188,7 +190,8 @@ def confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | Non
     which, delay = np.unravel_index(int(np.argmax(collected)), collected.shape)
     pair = segment[delay : delay + prefix + length + n]
     noise = length * float(np.vdot(pair, pair).real) / len(pair)
-    score = float(collected[which, delay]) / (noise * math.sqrt(prefix * math.log(collected.size / MISMATCH)))
+    usual = float(np.median(collected[which])) / math.sqrt(math.log(2.0))
+    score = float(collected[which, delay]) / max(usual * math.sqrt(math.log(collected.size / MISMATCH)), 1e-30)
     span = matched[which, delay : delay + prefix], matched[which, n + delay : n + delay + prefix]
     path = first + int(delay) + _first_path(np.abs(span[0]) ** 2 + np.abs(span[1]) ** 2, noise)
     cfo = float(offsets[which]) + float(np.angle(np.vdot(*span))) / (2 * math.pi)

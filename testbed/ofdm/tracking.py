@@ -36,8 +36,8 @@ def smooth_walk(values: Complexes, noise: Doubles, steps: Doubles) -> Complexes:
     return smoothed
 
 
-def phase_drift(phasors: Complexes, noise: Doubles) -> float:
-    """Variance q a symbol of a phase walk, from phasors (T,) near unit magnitude with noise (T,)."""
+def phase_drift(phasors: Complexes) -> float:
+    """Variance q a symbol of a phase walk, from noisy phasors (T,) near unit magnitude."""
     lag = min(WALK_LAG, len(phasors) // 2)
     if lag < 2:
         return 0.0
