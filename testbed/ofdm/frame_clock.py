@@ -57,7 +57,7 @@ class Clock:
         return np.asarray(np.rint(self.rate * (end - self._begin)), np.int64)
 
     def hear(self, trained: slice, channels: Cells, slip: Indices) -> None:
-        """Take in the next training symbols `trained`: channels (b, U) seen through windows moved by slip (b,), b ≥ 1."""
+        """Take in the next training symbols `trained`: channels (b, U) seen through windows moved by slip (b,)."""
         intervals = np.diff(self._times[trained.start : trained.stop + 1])
         expected = self.rate * intervals - np.diff(slip, prepend=self._shown)
         before = np.vstack([self._last[None], channels[:-1]]) * ramp(self._grid, expected)
