@@ -1,0 +1,171 @@
+"""Figures of the experiments; values are means over seeds with 95 % confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.record.style import GRID, INK, NODES, PARTS, node_colour
+from testbed.sweep.findings import MARGIN, REFERENCE, Groups
+from testbed.sweep.stats import (
+    MODEL_PARTS,
+    Floats,
+    Mean,
+    accuracy,
+    accuracy_by_domain,
+    bound,
+    energy,
+    energy_by_layer,
+    mean,
+    rate,
+    selection,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Draw = Callable[[Groups, str], "Figure"]
+
+
+def accuracy_figure(groups: Groups, axis: str) -> Figure:
+    """Accuracy of each scheme in each domain, and over all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6))
+    axes = figure.add_subplot()
+    names = list(groups)
+    for order, key in enumerate(names):
+        by_domain = {"all": accuracy(groups[key]), **accuracy_by_domain(groups[key])}
+        means = [mean(values) for values in by_domain.values()]
+        at = np.arange(len(means)) + (order - (len(names) - 1) / 2) * 0.085
+        _points(
+            axes, at, means, 100, str(key[0]), INK if order == len(NODES) else node_colour(order), line=""
+        )
+    axes.set_xticks(range(len(by_domain)), list(by_domain))
+    axes.set_ylabel("next-byte accuracy, %")
+    axes.set_ylim(0, 100)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def tradeoff_figure(groups: Groups, axis: str) -> Figure:
+    """Accuracy over energy, both against the reference seed by seed; one line a family of settings."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4))
+    axes = figure.add_subplot()
+    cells = {variant: found for (variant, _), found in groups.items()}
+    reference = cells[REFERENCE]
+    axes.axhspan(-100 * MARGIN, 100 * MARGIN, color=GRID, alpha=0.5, label="equal within the margin")
+    for order, (family, variants) in enumerate(_families(list(cells)).items()):
+        spent = {v: mean(100 * energy(cells[v]) / energy(reference)) for v in variants}
+        variants = sorted(variants, key=lambda v: spent[v].value)
+        apart = [mean(accuracy(cells[v]) - accuracy(reference)) for v in variants]
+        _points(axes, np.array([spent[v].value for v in variants]), apart, 100, family, node_colour(order))
+        for variant, one in zip(variants, apart, strict=True):
+            if "(" in variant:
+                place, label = (spent[variant].value, 100 * one.value), variant.split("(")[1].split(",")[0]
+                axes.annotate(label, place, textcoords="offset points", xytext=(4, -10), fontsize=7.5)
+    axes.set_xlabel(f"energy a token, computation and transmission, % of {REFERENCE}")
+    axes.set_ylabel(f"accuracy − {REFERENCE}, points")
+    axes.legend()
+    return figure
+
+
+def _families(variants: list[str]) -> dict[str, list[str]]:
+    """JESA(0.7, 2) and JESA(0.8, 2) are one family, Top-1 one of its own."""
+    families: dict[str, list[str]] = {}
+    for variant in variants:
+        name, _, inside = variant.partition("(")
+        symbol = "γ0" if name == "JESA" else "z"
+        family = f"{name}({symbol}, {inside.split(', ')[1]}" if inside else name
+        families.setdefault(family, []).append(variant)
+    return families
+
+
+def layers_figure(groups: Groups, axis: str) -> Figure:
+    """Energy by layer and part, above which experts each node's tokens use in the first and in the last layer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7))
+    grid = figure.subplots(3, len(groups), squeeze=False)
+    for column, (key, cells) in enumerate(groups.items()):
+        base = np.zeros(energy_by_layer(cells).shape[1])
+        for part in MODEL_PARTS:
+            height = 1e9 * energy_by_layer(cells, [part]).mean(axis=0)
+            grid[0, column].bar(np.arange(base.size) + 1, height, 0.6, base, color=PARTS[part], label=part)
+            base = base + height
+        grid[0, column].set_title(str(key[0]))
+        share = selection(cells)
+        for row, layer in ((1, 0), (2, share.shape[0] - 1)):
+            picture = grid[row, column].imshow(share[layer], vmin=0, vmax=1, cmap="Blues", aspect="equal")
+            grid[row, column].grid(visible=False)
+            grid[row, column].set_title(f"layer {layer + 1}")
+            grid[row, column].set_xlabel("expert")
+    highest = max(axes.get_ylim()[1] for axes in grid[0])
+    for axes in grid[0]:
+        axes.set_ylim(0, highest)
+        axes.set_xlabel("layer")
+    grid[0, 0].set_ylabel("nJ a token")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    for row in (1, 2):
+        domains = [str(name) for name in np.asarray(next(iter(groups.values()))[0]["domains"])]
+        grid[row, 0].set_yticks(range(len(domains)), domains)
+        for axes in grid[row, 1:]:
+            axes.set_yticks([])
+    figure.colorbar(picture, ax=list(grid[1:, -1]), label="share of the text's tokens", shrink=0.7)
+    return figure
+
+
+def curve_figure(groups: Groups, axis: str) -> Figure:
+    """Energy, accuracy and failed blocks along an axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.4))
+    panels = figure.subplots(1, 3)
+    values = list(dict.fromkeys(value for _, value in groups))
+    at = np.arange(len(values), dtype=float)
+    variants = list(dict.fromkeys(variant for variant, _ in groups))
+    references = [groups[REFERENCE, value] for value in values]
+    for order, variant in enumerate(variants):
+        cells = [groups[variant, value] for value in values]
+        ink = node_colour(order)
+        _points(panels[0], at, [mean(energy(c)) for c in cells], 1e9, variant, ink)
+        apart = [mean(accuracy(c) - accuracy(r)) for c, r in zip(cells, references, strict=True)]
+        _points(panels[1], at, apart, 100, variant, ink)
+        _points(panels[2], at, [mean(rate(c, "failed", "sent")) for c in cells], 100, variant, ink)
+        if variant.startswith("JESA"):
+            low = [1e9 * bound(c).mean() for c in cells]
+            panels[0].plot(at, low, ls=":", color=ink, label=f"{variant}, lower bound")
+    labels = ("energy a token and layer, nJ", f"accuracy − {REFERENCE}, points", "blocks failed, %")
+    for axes, label in zip(panels, labels, strict=True):
+        axes.set_xticks(at, [str(value) for value in values])
+        axes.set_xlabel(axis)
+        axes.set_title(label)
+        axes.margins(y=0.1)
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend(fontsize=7.5)
+    return figure
+
+
+def yerror(error: list[list[float]]) -> Floats:
+    """Error bars; none for a single seed."""
+    return np.nan_to_num(np.maximum(error, 0))
+
+
+def _points(
+    axes: Axes,
+    at: NDArray[np.floating[Any]],
+    means: list[Mean],
+    scale: float,
+    label: str,
+    ink: str,
+    line: str = "-",
+) -> None:
+    value = np.array([scale * m.value for m in means])
+    error = [[scale * (m.value - m.low) for m in means], [scale * (m.high - m.value) for m in means]]
+    axes.errorbar(at, value, yerror(error), marker="o", ms=3.5, ls=line, color=ink, label=label)

@@ -1,0 +1,125 @@
+"""Statistics and verdicts on cells whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from testbed.errors import CampaignError
+from testbed.sweep import findings
+from testbed.sweep.cell import Figures
+from testbed.sweep.stats import ALL_PARTS, Mean, accuracy, energy, energy_by_layer, mean, selection
+
+
+def cell(hits: int, joule: float, *, overhead: float = 0.0, deeper: float = 1.0) -> Figures:
+    """Two nodes, two layers, 100 tokens at each node; `joule` in the first layer, `deeper` times it in the second."""
+    spread = [joule / 4 * 200, joule * deeper / 4 * 200]
+    return {
+        "domains": ["a", "b"],
+        "hits": [hits, hits],
+        "scored": [100, 100],
+        "energy_j": {
+            "computation": [2 * e for e in spread],
+            "forward": spread,
+            "return": spread,
+            "overhead": [overhead * 200] * 2,
+        },
+        "bound_j": 0.0,
+        "selected": [[[100, 0], [50, 50]], [[0, 100], [0, 100]]],
+        "tokens": 400,
+        "relaxed": 0,
+        "lost": 0,
+        "sent": 10,
+        "failed": 1,
+    }
+
+
+def scheme(hits: list[int], joule: float, **more: float) -> list[Figures]:
+    return [cell(one, joule, **more) for one in hits]
+
+
+BASE = [60, 55, 62, 58, 61, 57, 63, 59]
+
+
+def test_intervals_are_student_s(rng: np.random.Generator) -> None:
+    x = rng.normal(3, 2, 9)
+    low, high = scipy_stats.t.interval(0.95, 8, x.mean(), scipy_stats.sem(x))
+    got = mean(x)
+    assert (got.value, got.low, got.high) == pytest.approx((x.mean(), low, high))
+    with pytest.raises(CampaignError, match="no seed"):
+        mean([])
+
+
+def test_intervals_cover_as_often_as_they_say(rng: np.random.Generator) -> None:
+    covered = [(m := mean(rng.normal(1, 5, 6))).low < 1 < m.high for _ in range(2000)]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_figures_a_token_and_layer() -> None:
+    cells = scheme([60], 2e-9, overhead=1e-9, deeper=0.5)
+    assert accuracy(cells) == pytest.approx([0.6])
+    assert energy_by_layer(cells)[0] == pytest.approx([2e-9, 1e-9])
+    assert energy(cells) == pytest.approx([1.5e-9])
+    assert energy(cells, ALL_PARTS) == pytest.approx([2.5e-9])
+    assert selection(cells)[0] == pytest.approx(np.array([[1, 0], [0.5, 0.5]]))
+
+
+def groups(jesa_hits: list[int], jesa_joule: float) -> findings.Groups:
+    return {
+        ("Top-2", None): scheme(BASE, 2e-9),
+        ("Top-1", None): scheme([h - 5 for h in BASE], 1e-9),
+        ("H(0.5, 2)", None): scheme([h - 3 for h in BASE], 0.7e-9),
+        ("H(0.7, 2)", None): scheme(BASE, 1.6e-9),
+        ("JESA(0.7, 2)", None): scheme(jesa_hits, jesa_joule),
+        ("JESA(0.9, 2)", None): scheme(BASE, 1.9e-9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("hits", "joule", "verdict"),
+    [
+        (BASE, 0.9e-9, "supported"),
+        (BASE, 1.2e-9, "not supported"),
+        ([h - 4 for h in BASE], 0.9e-9, "not supported"),
+    ],
+)
+def test_the_headline_needs_both_energy_and_accuracy(hits: list[int], joule: float, verdict: str) -> None:
+    found = findings.tradeoff_finding(groups(hits, joule))
+    assert found.verdict.startswith(f"{verdict}:")
+    assert len(found.table) == 6
+
+
+def test_a_setting_that_only_got_lucky_on_the_odd_seeds_is_found_out() -> None:
+    lucky = [h if k % 2 == 0 else h - 6 for k, h in enumerate(BASE)]
+    found = findings.tradeoff_finding(groups(lucky, 0.9e-9))
+    assert found.verdict.startswith("not supported")
+    assert found.sentences[0].startswith("JESA(0.7, 2)")
+
+
+def test_same_energy_is_interpolated() -> None:
+    """Half-way in energy between 0.7 and 1.6 nJ, H reaches half-way between −3 and 0 points."""
+    text = findings.beside_homogeneous(groups(BASE, 1.15e-9))
+    assert "JESA(0.7, 2) 1.50 [1.50, 1.50]" in text
+
+
+def test_a_verdict_between_the_claims_depends() -> None:
+    equal = Mean(0.0, -0.001, 0.001)
+    assert findings.headline_verdict(Mean(0.5, 0.4, 0.6), equal).startswith("depends")
+    assert findings.headline_verdict(Mean(0.6, 0.55, 0.65), equal) == "supported"
+    assert findings.headline_verdict(Mean(0.6, 0.55, 0.65), Mean(0, -0.006, 0.006)) == "not supported"
+
+
+def test_deeper_layers_cheaper_or_not() -> None:
+    fading = {("Top-2", None): scheme(BASE, 2e-9), ("JESA(0.7, 2)", None): scheme(BASE, 1e-9, deeper=0.5)}
+    assert findings.layers_finding(fading).verdict.startswith("supported")
+    steady = {("Top-2", None): scheme(BASE, 2e-9), ("JESA(0.7, 2)", None): scheme(BASE, 1e-9, deeper=1.1)}
+    assert findings.layers_finding(steady).verdict.startswith("not supported")
+
+
+def test_along_an_axis() -> None:
+    along: findings.Groups = {}
+    for snr, joule in ((10, 1e-9), (20, 3e-9)):
+        along["Top-2", snr] = scheme(BASE, 2e-9)
+        along["JESA(0.7, 2)", snr] = scheme(BASE, joule)
+    assert findings.curve_finding(along).verdict.startswith("depends")
