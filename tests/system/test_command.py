@@ -222,7 +222,8 @@ def test_a_dry_run_says_what_would_happen_and_touches_nothing(tmp_path: Path, ca
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; import testbed.cli.app; print(any(m in sys.modules for m in ('numpy', 'numba', 'zmq', 'pydantic')))"
+    heavy = "('numpy', 'numba', 'zmq', 'pydantic')"
+    code = f"import sys; import testbed.cli.app; print(any(m in sys.modules for m in {heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
