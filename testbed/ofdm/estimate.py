@@ -199,9 +199,20 @@ def _unturned(product: Channel, offsets: NDArray[np.int64], turns: float) -> flo
 
 def mean_delay(grid: Grid, h: Channel) -> tuple[Doubles, Doubles]:
     """Power-weighted mean delay (T,) of channels h (T, U) in samples, −N/2…N/2, and the power (T,) it rests on."""
-    neighbours = np.flatnonzero(np.diff(grid.offsets) == 1)
-    step = np.sum(np.conj(h[:, neighbours]) * h[:, neighbours + 1], axis=1)
-    return np.asarray(-np.angle(step) * grid.fft_size / (2 * np.pi)), np.asarray(np.abs(step), np.float64)
+    turn, power = np.empty(len(h)), np.empty(len(h))
+    _compare_neighbours(np.ascontiguousarray(h, np.complex64), grid.offsets, turn, power)
+    return np.asarray(turn * (-grid.fft_size / (2 * np.pi))), power
+
+
+@njit(cache=True, nogil=True)
+def _compare_neighbours(h: Channel, offsets: NDArray[np.int64], turn: Doubles, power: Doubles) -> None:
+    """Mean turn (T,) from one subcarrier to the next of h (T, U), and the power it rests on."""
+    for t in range(h.shape[0]):
+        total = np.complex64(0)
+        for k in range(h.shape[1] - 1):
+            if offsets[k + 1] == offsets[k] + 1:
+                total += np.conj(h[t, k]) * h[t, k + 1]
+        turn[t], power[t] = np.angle(total), np.abs(total)
 
 
 def pair_noise(grid: Grid, pair: Channel) -> float:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from testbed.ofdm.estimate import lmmse, mean_delay, ramp, relative_delay
@@ -80,23 +81,25 @@ class Clock:
         return bounded_rate(self._grid, sum(rate / variance for rate, variance in views) / precision)
 
 
+@njit(cache=True, nogil=True)
 def step_rate(intervals: Doubles, steps: Doubles, variances: Doubles) -> tuple[float, float]:
     """Rate from steps of delay over intervals, and its variance; scatter above `variances` enlarges it."""
-    precision = float(np.sum(intervals**2 / variances))
-    rate = float(np.sum(intervals * steps / variances)) / precision
+    precision = np.sum(intervals**2 / variances)
+    rate = np.sum(intervals * steps / variances) / precision
     excess = float(np.mean((steps - rate * intervals) ** 2 / variances))
     return rate, max(excess, 1.0) / precision
 
 
+@njit(cache=True, nogil=True)
 def mean_rate(times: Doubles, means: Doubles, powers: Doubles) -> tuple[float, float]:
     """Rate from mean delays at times, weighed by power, and its variance.
 
     The scatter is taken together with two observations 1 sample off, so that few points are not trusted.
     """
     weights = powers / max(float(np.mean(powers)), 1e-30)
-    spread = times - weights @ times / np.sum(weights)
-    precision = float(weights @ spread**2)
-    rate = float((weights * spread) @ means) / precision
+    spread = times - np.sum(weights * times) / np.sum(weights)
+    precision = np.sum(weights * spread**2)
+    rate = np.sum(weights * spread * means) / precision
     left = means - rate * spread
-    left -= weights @ left / np.sum(weights)
-    return rate, (float(weights @ left**2) + 2.0) / len(times) / precision
+    left = left - np.sum(weights * left) / np.sum(weights)
+    return rate, (np.sum(weights * left**2) + 2.0) / len(times) / precision

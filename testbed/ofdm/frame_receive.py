@@ -127,7 +127,9 @@ def equalise(
     are 0 with infinite noise.
     """
     rows = wanted[: len(section.cells)]
-    points, variance = np.zeros(shape, np.complex64), np.full(shape, np.inf, np.float32)
+    points, variance = np.empty(shape, np.complex64), np.empty(shape, np.float32)
+    if len(rows) < len(wanted):
+        points[:], variance[:] = 0.0, np.inf
     frame_kernels.equalise(
         section.cells.view(np.float32), positions, track.span[rows], track.place[rows],
         track.delay[rows] / grid.fft_size, track.nodes, grid.offsets, track.turns[rows],
