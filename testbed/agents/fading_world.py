@@ -65,6 +65,7 @@ class FadingWorld:
         self._leverage = leverage(grid, grid.cyclic_prefix)
         self._rng = np.random.default_rng([air.seed, 13])
         self._clock_s, self._now_s, self._begun_s = 0.0, 0.0, 0.0
+        self._moving = air.doppler_hz > 0
         self._responses: dict[int, Complexes] = {}
 
     def response(self, source: int) -> Complexes:
@@ -105,7 +106,8 @@ class FadingWorld:
         self._clock_s += 2 * self._begun_s
         self._begun_s = seconds
         self._now_s = self._clock_s + seconds
-        self._responses.clear()
+        if self._moving:
+            self._responses.clear()
 
     def _estimation_error(self, variance: float) -> Complexes:
         """(U,) of the projected least-squares estimate."""

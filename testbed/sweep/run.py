@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from testbed.sweep.cell import Cell, CellSettings, Figures, run_cell
 from testbed.sweep.spec import expand, load_sweep
@@ -133,8 +134,7 @@ def _drain(cells: Sequence[Cell], workers: int, work: Work, state: _State) -> No
 def _pooled(queue: deque[Cell], workers: int, work: Work, state: _State) -> deque[Cell]:
     """Runs the queue in one pool; the cells that were in flight when a process of it died."""
     flying: dict[Future[tuple[Figures, float]], Cell] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, max(len(queue), 1)), mp_context=context) as pool:
+    with _pool(min(workers, max(len(queue), 1))) as pool:
         while queue or flying:
             try:
                 while queue and len(flying) < AHEAD * workers:
@@ -153,6 +153,29 @@ def _pooled(queue: deque[Cell], workers: int, work: Work, state: _State) -> dequ
                 elif state.crash(cell, error):
                     queue.append(cell)
     return deque()
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that leave when the block is left early, and when this process dies."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """An orphan would wait for cells for ever."""
+
+    def wait_for_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait_for_parent, daemon=True).start()
 
 
 def _rest(flying: dict[Future[tuple[Figures, float]], Cell], state: _State) -> deque[Cell]:

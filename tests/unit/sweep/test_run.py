@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from testbed.errors import RecordError
@@ -74,6 +78,32 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
         run_cells(cells(5), tmp_path / "t.sqlite", 1, stop, work.slow_seed)
     rest = run_cells(cells(5), tmp_path / "t.sqlite", 1, work=work.slow_seed)
     assert (rest.found, rest.ran) == (2, 3)
+
+
+def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from testbed.sweep.cell import make_cell\n"
+        "from testbed.sweep.run import run_cells\n"
+        "from tests.unit.sweep import work\n"
+        "if __name__ == '__main__':\n"
+        "    cells = [make_cell(None, '', {'seed': s}) for s in range(3)]\n"
+        "    run_cells(cells, Path(sys.argv[1]), 1, lambda p: print('one', flush=True), work.waits_after_one)\n"
+    )
+    (tmp_path / "main.py").write_text(script, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py"), str(tmp_path / "t.sqlite")],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    ) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"one\n"
+        children = psutil.Process(driver.pid).children(recursive=True)
+        assert children
+        driver.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_figures_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
