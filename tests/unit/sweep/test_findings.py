@@ -110,6 +110,16 @@ def test_a_verdict_between_the_claims_depends() -> None:
     assert findings.headline_verdict(Mean(0.6, 0.55, 0.65), Mean(0, -0.006, 0.006)) == "not supported"
 
 
+@pytest.mark.parametrize(
+    ("less", "verdict"), [((0, 0), "supported"), ((0, 3), "depends"), ((2, 3), "not supported")]
+)
+def test_equal_accuracy_needs_the_whole_interval(less: tuple[int, int], verdict: str) -> None:
+    along: findings.Groups = {("Top-2", None): scheme(BASE, 2e-9)}
+    for gamma, points in zip((0.7, 0.8), less, strict=True):
+        along[f"JESA({gamma}, 2)", None] = scheme([h - points for h in BASE], 1e-9)
+    assert findings.accuracy_finding(along).verdict.startswith(verdict)
+
+
 def test_deeper_layers_cheaper_or_not() -> None:
     fading = {("Top-2", None): scheme(BASE, 2e-9), ("JESA(0.7, 2)", None): scheme(BASE, 1e-9, deeper=0.5)}
     assert findings.layers_finding(fading).verdict.startswith("supported")
