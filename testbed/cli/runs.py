@@ -15,6 +15,7 @@ from testbed.cli.common import FAILED, INTERRUPTED, CampaignFile, default_out, e
 
 if TYPE_CHECKING:
     from testbed.agents.controller import Plan
+    from testbed.outcome import RoundRecord
 
 app = group("Run, replay and look at runs.")
 config = group("Look at campaign files.")
@@ -120,6 +121,23 @@ def verify(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) ->
         if found:
             raise typer.Exit(FAILED)
         print(f"{run_dir}: sound")
+
+
+@app.command("resume")
+def resume_run(run_dir: Annotated[Path, typer.Argument(help="Folder of an interrupted run.")]) -> None:
+    """Bring an interrupted run on simulated radios to its end, as if nothing had stopped it."""
+    with errors_as_sentences():
+        from testbed.agents.resume import resume
+
+        rounds: list[int] = []
+
+        def told(record: RoundRecord) -> None:
+            rounds.append(record.number)
+            printing.progress(record, len(rounds), sys.stdout)
+
+        result = resume(run_dir, sys.argv, told)
+        printing.closing_table(result.summary)
+        print(f"run     {result.summary.run_dir}\nreport  {result.report}")
 
 
 @app.command()
