@@ -1,8 +1,8 @@
 """A run that was killed or stopped, brought to its end on simulated radios.
 
 The air, the frame numbers and the tokens of a simulated run follow from its campaign. Therefore the run is done
-again from its beginning, in this process; each round that was recorded must come out bit-equal, and the rest is
-new. The result takes the place of the broken run only when it holds more; until then nothing of that is touched.
+again from its beginning; each round that was recorded must come out bit-equal, and the rest is new. The result
+takes the place of the broken run only when it holds as much; until then nothing of that is touched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from testbed.record.rows import rows_of
 _LEFT_BEHIND = {"journal.bin", ".writer", ".ballast", "report.html"}
 
 
-def resume(path: Path, argv: Sequence[str], on_round: Callable[[RoundRecord], None]) -> Result:
+def resume(
+    path: Path,
+    argv: Sequence[str],
+    on_round: Callable[[RoundRecord], None],
+    *,
+    in_process: bool | None = None,
+) -> Result:
     """Brings an interrupted or failed run to its end, in its own folder.
 
     Record, summary and campaign end bit-equal to those of an unbroken run. Recorded rounds cost their time again.
@@ -37,6 +43,8 @@ def resume(path: Path, argv: Sequence[str], on_round: Callable[[RoundRecord], No
         path: the run folder.
         argv: command line, for the record.
         on_round: told every round, recorded ones too.
+        in_process: all nodes in this process or each in its own, which differs in the last bits of the channels;
+            unset = as the recorded command line says.
 
     Raises:
         RecordError: the run goes on, is complete, was not on simulated radios, is damaged, or a recorded round
@@ -46,10 +54,12 @@ def resume(path: Path, argv: Sequence[str], on_round: Callable[[RoundRecord], No
     folder = RunFolder(Path(path).resolve())
     run = read_run(folder.path)
     campaign = _resumable(run)
+    if in_process is None:
+        in_process = "--in-process" in run.manifest.command
     out = folder.path.with_name(f".{folder.run_id}.resumed")
     shutil.rmtree(out, ignore_errors=True)
     try:
-        done = execute(plan_run(campaign, out, in_process=True), argv, _checked(run, on_round))
+        done = execute(plan_run(campaign, out, in_process=in_process), argv, _checked(run, on_round))
         if done.summary.rounds < len(run.rounds):
             raise RecordError(f"{folder.path}: stopped before its last recorded round; it is left as it was")
         _take_place(folder, RunFolder(Path(done.summary.run_dir)), run)

@@ -27,18 +27,24 @@ def silent(record: RoundRecord) -> None:
     """Nobody listens."""
 
 
+IN_PROCESS = ["test", "--in-process"]
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    out = tmp_path_factory.mktemp("unbroken")
-    campaign = Campaign.from_text(SMALL.format(passes=2))
-    done = execute(plan_run(campaign, out, in_process=True), ["test"], silent)
+    return whole(tmp_path_factory.mktemp("unbroken"), passes=2, in_process=True)
+
+
+def whole(out: Path, passes: int, in_process: bool) -> RunFolder:
+    campaign = Campaign.from_text(SMALL.format(passes=passes))
+    done = execute(plan_run(campaign, out, in_process=in_process), IN_PROCESS if in_process else ["test"], silent)
     return RunFolder(Path(done.summary.run_dir))
 
 
 def broken(unbroken: RunFolder, out: Path, qos: float | None = None) -> Path:
     """Its first rounds, recorded by a run that ended then; with `qos`, not as they were."""
     run = read_run(unbroken.path)
-    folder = create_run(out, run.manifest.campaign, run.manifest.seed, run.campaign, ["test"], NOW)
+    folder = create_run(out, run.manifest.campaign, run.manifest.seed, run.campaign, run.manifest.command, NOW)
     with RunWriter(folder, run.shape) as writer:
         for record, ended in list(zip(run.rounds, run.predictions, strict=True))[:BEFORE]:
             writer.append(record if qos is None else replace(record, qos=qos), ended)
@@ -64,6 +70,14 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(unbroken: RunFolder, tmp_
     assert verify(path) == ()
     assert (path / "tags.json").read_text() == '["paper"]\n'
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_run_of_processes_is_resumed_by_processes(tmp_path: Path) -> None:
+    run = whole(tmp_path / "a", passes=1, in_process=False)
+    path = broken(run, tmp_path / "b")
+    resume(path, ["test"], silent)
+    assert (path / "record.h5").read_bytes() == run.record.read_bytes()
+    assert (path / "logs").is_dir()
 
 
 def test_a_round_that_comes_out_differently_leaves_the_run_as_it_was(unbroken: RunFolder, tmp_path: Path) -> None:
