@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from testbed.errors import RecordError
 from testbed.record import catalogue
 from testbed.record.catalogue import INDEX, find_run, list_runs, remove, search, show, tag
-from testbed.record.folder import RunFolder, create_run
+from testbed.record.folder import RunFolder, create_run, is_live
 from testbed.record.read import read_run, verify
 from testbed.record.repair import repair
 from testbed.record.totals import accuracies, closing
@@ -44,6 +45,11 @@ def made(tmp_path_factory):
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", KILLED, out], cwd=root, check=False)
     assert done.returncode == -9
+    (killed,) = out.glob("*seed5")
+    end = time.monotonic() + 30
+    while is_live(RunFolder(killed)):  # the writer outlives what it wrote for by a moment
+        assert time.monotonic() < end
+        time.sleep(0.05)
     (out / "notes").mkdir()
     return out
 
