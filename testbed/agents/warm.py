@@ -16,6 +16,7 @@ from testbed.radio.base import RadioSettings
 from testbed.schedule.fill import fill_idle
 from testbed.schedule.policy import schedule
 from testbed.schedule.problem import Problem
+from testbed.virtual_pluto.serve import warm_up
 
 GRID = PRESETS["demo"]
 SETTINGS = AirSettings(
@@ -77,3 +78,4 @@ if __name__ == "__main__":
     warm_modem()
     warm_air()
     warm_scheduler()
+    warm_up()

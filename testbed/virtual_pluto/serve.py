@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import threading
 from collections.abc import Callable, Iterator
@@ -47,9 +48,10 @@ def make_units(air: AirSettings, clock: ClockName, own_gain_db: float | None = O
     return [Unit(k, aether, Identity(serial=f"virtual{air.seed:08x}{k:04d}")) for k in range(air.units)]
 
 
-def warm_up(air: AirSettings) -> None:
-    """Load the compiled loops on an air of its own: the first block of a wall clock must not wait for them."""
-    unit = make_units(air, "logical", own_gain_db=0.0)[0]
+@functools.cache
+def warm_up() -> None:
+    """Load the compiled loops, once a process, on an air of its own: no client's time-out must run while they build."""
+    unit = make_units(default_air(1, 0), "logical", own_gain_db=0.0)[0]
     unit.repeat(np.ones(64, np.complex64))
     ReceiveStream(unit, 64, 0b11).next_block(threading.Event())
 
@@ -77,8 +79,7 @@ def serving(
     own_gain_db: float | None = OWN_GAIN_DB,
 ) -> Iterator[list[Server]]:
     """Servers of all units of an air, listening within the block; port 0 lets the system choose."""
-    if clock == "wall":
-        warm_up(air)
+    warm_up()
     units = make_units(air, clock, own_gain_db)
     with contextlib.ExitStack() as stack:
         yield [
