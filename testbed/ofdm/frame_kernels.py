@@ -30,6 +30,24 @@ def pick(spectra: Cells, rows: Indices, columns: Indices, picked: Cells) -> None
 
 
 @njit(cache=True, nogil=True)
+def lay_out(points: Cells, rows: Indices, positions: Indices, signs: Floats, sign_row: Indices, section: Cells) -> None:
+    """Deal points (blocks, c) to the cells of section (T, U): the reverse of what `equalise` does.
+
+    Cell j of rows[i], at positions[j], is multiplied by signs[sign_row[i], j] and takes from the blocks in turn.
+    """
+    blocks, left = points.shape[0], points.size
+    block, at = 0, 0
+    for i in range(rows.shape[0]):
+        row, sign = section[rows[i]], signs[sign_row[i]]
+        for j in range(min(positions.shape[0], left)):
+            row[positions[j]] = points[block, at] * sign[j]
+            block += 1
+            if block == blocks:
+                block, at = 0, at + 1
+        left -= positions.shape[0]
+
+
+@njit(cache=True, nogil=True)
 def match_pilots(
     pilots: Cells, signs: Floats, nodes: Cells, span: Indices, place: Doubles, delay: Doubles, rate: float,
     offsets: Doubles, phasors: Cells, energy: Doubles,

@@ -64,13 +64,14 @@ def read_section(grid: Grid, samples: Cells, opening: Opening, plan: Plan) -> Se
     rows = int(known[-1]) + 1 if len(known) else 0
     section = _room(grid, rows, plan)
     clock = Clock(grid, opening, section.known)
+    room = np.empty((min(rows, LONGEST_CHUNK * (grid.training_period + 1)), grid.fft_size), np.complex64)
     first, step = 0, 1
     while first < rows:
         last, step = _chunk_end(grid, known, first, step), min(2 * step, LONGEST_CHUNK)
         section.slip[first:last] = clock.slip(np.arange(first, last))
         starts = row_starts(grid, opening.start, np.arange(first, last)) + section.slip[first:last]
         end = first + int(np.count_nonzero(starts + grid.fft_size <= len(samples)))
-        spectra = symbols.demodulate(grid, samples, starts[: end - first], opening.cfo, opening.dc)
+        spectra = symbols.demodulate(grid, samples, starts[: end - first], opening.cfo, opening.dc, room)
         trained = _keep(grid, spectra, first, plan, section)
         if trained.start < trained.stop:
             section.smooth[trained], _ = lmmse(grid, section.estimates[trained], opening.noise, grid.cyclic_prefix)

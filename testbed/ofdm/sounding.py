@@ -17,7 +17,7 @@ from testbed.ofdm.estimate import lmmse, ramp
 from testbed.ofdm.frame_format import SOUNDING, Header
 from testbed.ofdm.frame_opening import Opening, backoff, open_frames, row_starts
 from testbed.ofdm.frame_section import Plan, Section, read_section
-from testbed.ofdm.frame_transmit import assemble, training_cells
+from testbed.ofdm.frame_transmit import blank, render, train
 from testbed.ofdm.grid import Grid, Indices
 from testbed.ofdm.sync import Survey, checked, survey
 
@@ -70,7 +70,9 @@ def sounding_frame(grid: Grid, header: Header, repetitions: int) -> Samples:
     """
     sounding_samples(grid, repetitions)
     complete = replace(header, kind=SOUNDING, payload_symbols=repetitions)
-    return assemble(grid, complete, training_cells(grid, np.arange(repetitions)))
+    frame, section = blank(grid, complete)
+    train(grid, section, np.arange(repetitions))
+    return render(grid, frame)
 
 
 def receive_sounding(grid: Grid, samples: Samples, *, begin: int = 0, number: int | None = None) -> Sounded | None:

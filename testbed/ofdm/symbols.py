@@ -10,6 +10,9 @@ the received power of the subcarrier, 1 being a complex tone that just reaches f
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import numpy as np
 import scipy.fft
 from numba import njit
@@ -21,22 +24,35 @@ from testbed.ofdm.grid import Grid, Indices
 Samples = NDArray[np.complex64]
 Cells = NDArray[np.complex64]
 
+CHUNK: Final = 128
+"""Symbols transformed at a time; their spectra stay in the cache."""
 
-def modulate(grid: Grid, cells: Cells) -> Samples:
-    """Samples (T·(N+CP),) of T symbols with cells (T, U) complex64 on `grid.used`; FrameError on another shape."""
+
+def modulate(grid: Grid, cells: Cells, out: Samples | None = None, *, limit: float = math.inf) -> Samples:
+    """Samples (T·(N+CP),) of T symbols with cells (T, U) complex64 on `grid.used`.
+
+    `out` (T·(N+CP),) complex64 takes the samples if given; each axis is clipped to ±limit. FrameError on cells of
+    another shape.
+    """
     if cells.ndim != 2 or cells.shape[1] != len(grid.used):
         raise FrameError(
             f"cells has shape {cells.shape}; a row needs one cell for each of {len(grid.used)} subcarriers"
         )
-    spectrum = np.zeros((len(cells), grid.fft_size), np.complex64)
-    _scatter(np.ascontiguousarray(cells, np.complex64), grid.used, np.float32(grid.amplitude), spectrum)
-    body = scipy.fft.ifft(spectrum, axis=1, norm="forward", overwrite_x=True)
-    samples = np.empty((len(cells), grid.symbol_samples), np.complex64)
-    _add_prefix(body, grid.cyclic_prefix, samples)
-    return samples.ravel()
+    samples = np.empty(len(cells) * grid.symbol_samples, np.complex64) if out is None else out
+    rows = samples.reshape(len(cells), grid.symbol_samples)
+    for first in range(0, len(cells), CHUNK):
+        part = np.ascontiguousarray(cells[first : first + CHUNK], np.complex64)
+        spectrum = np.zeros((len(part), grid.fft_size), np.complex64)
+        _scatter(part, grid.used, np.float32(grid.amplitude), spectrum)
+        body = scipy.fft.ifft(spectrum, axis=1, norm="forward", overwrite_x=True)
+        part_of_rows = rows[first : first + CHUNK].view(np.float32)
+        _add_prefix(body.view(np.float32), 2 * grid.cyclic_prefix, np.float32(limit), part_of_rows)
+    return samples
 
 
-def demodulate(grid: Grid, samples: Samples, starts: Indices, cfo: float = 0.0, dc: complex = 0.0) -> Cells:
+def demodulate(
+    grid: Grid, samples: Samples, starts: Indices, cfo: float = 0.0, dc: complex = 0.0, room: Cells | None = None
+) -> Cells:
     """Spectra (T, N) complex64 of the T windows of N samples that begin at `starts`; columns are FFT bins.
 
     Args:
@@ -45,8 +61,9 @@ def demodulate(grid: Grid, samples: Samples, starts: Indices, cfo: float = 0.0, 
         starts: (T,) index of the first sample of each window.
         cfo: carrier offset to remove, in subcarriers; its phase is 0 at sample 0 of `samples`.
         dc: mean to subtract from the samples first.
+        room: (≥ T, N) complex64 that the spectra may overwrite, to spare memory.
     """
-    windows = np.empty((len(starts), grid.fft_size), np.complex64)
+    windows = np.empty((len(starts), grid.fft_size), np.complex64) if room is None else room[: len(starts)]
     _cut(samples, starts, np.complex64(dc), _turn(grid, cfo), _phase(grid, cfo, starts), windows)
     return np.asarray(scipy.fft.fft(windows, axis=1, overwrite_x=True))
 
@@ -75,13 +92,14 @@ def _scatter(cells: Cells, used: Indices, amplitude: np.float32, spectrum: Cells
 
 
 @njit(cache=True, nogil=True)
-def _add_prefix(body: Cells, prefix: int, samples: Cells) -> None:
+def _add_prefix(body: NDArray[np.float32], prefix: int, limit: np.float32, samples: NDArray[np.float32]) -> None:
+    """Samples (T, prefix + n) from body (T, n), interleaved, each axis within ±limit."""
     n = body.shape[1]
     for t in range(body.shape[0]):
-        for i in range(prefix):
-            samples[t, i] = body[t, n - prefix + i]
         for i in range(n):
-            samples[t, prefix + i] = body[t, i]
+            samples[t, prefix + i] = min(max(body[t, i], -limit), limit)
+        for i in range(prefix):
+            samples[t, i] = samples[t, n + i]
 
 
 @njit(cache=True, nogil=True)
