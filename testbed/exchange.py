@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.fleet import Fleet
+from testbed.ofdm.coding import coded_length
+from testbed.ofdm.frame_format import MAX_SYMBOLS
 from testbed.ofdm.mcs import MCS, choose_mcs
 from testbed.outcome import Traffic
 from testbed.plan import Allocation, Plan, RoundSettings
@@ -19,6 +21,8 @@ from testbed.protocol import Phase, Reception, Sent, Share, Slot
 from testbed.units import db, from_db
 
 Pairs = NDArray[np.bool_]
+
+CHECKSUM_BYTES = 4
 
 
 class FrameCounter:
@@ -105,14 +109,15 @@ def exchange(
     """
     remote = wanted & (np.arange(wanted.shape[1])[None, :] != plan.problem.source[:, None])
     for transmitter in range(wanted.shape[1]):
-        pending = waiting_blocks(plan, phase, transmitter, remote)
-        for attempt in range(settings.attempts):
-            if not pending:
-                break
-            slot = make_slot(plan, phase, layer, transmitter, pending, frames.next(), attempt)
-            pending = run_slot(fleet, settings, slot, pending, tally)
-        for (sender, receiver), waiting in pending.items():
-            tally.given_up[sender, receiver] += waiting.tokens.size
+        for part in parts_of(settings, plan, phase, waiting_blocks(plan, phase, transmitter, remote)):
+            pending = part
+            for attempt in range(settings.attempts):
+                if not pending:
+                    break
+                slot = make_slot(plan, phase, layer, transmitter, pending, frames.next(), attempt)
+                pending = run_slot(fleet, settings, slot, pending, tally)
+            for (sender, receiver), waiting in pending.items():
+                tally.given_up[sender, receiver] += waiting.tokens.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +141,23 @@ def waiting_blocks(plan: Plan, phase: Phase, transmitter: int, remote: Pairs) ->
         if tokens.size:
             pending[transmitter, other] = Waiting(tokens, int(schemes[transmitter, other]))
     return pending
+
+
+def parts_of(settings: RoundSettings, plan: Plan, phase: Phase, pending: Pending) -> list[Pending]:
+    """What fits into a frame each, in order: nearly always one part, more for many tokens on few subcarriers.
+
+    A part would fit with the slowest scheme, so that sending again with a slower one never has to split it.
+    """
+    subcarriers = plan.allocation(phase).subcarriers
+    cells = coded_length(settings.payload_bits // 8 - CHECKSUM_BYTES, MCS[0]) // MCS[0].bits_per_symbol
+    parts: list[Pending] = []
+    for link, waiting in pending.items():
+        most = max(1, MAX_SYMBOLS * subcarriers[link].size // cells)
+        for k, start in enumerate(range(0, waiting.tokens.size, most)):
+            if k == len(parts):
+                parts.append({})
+            parts[k][link] = Waiting(waiting.tokens[start : start + most], waiting.mcs)
+    return parts
 
 
 def make_slot(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from testbed.agents.assemble import passages, round_settings
+from testbed.agents.assemble import check, passages, round_settings
+from testbed.agents.conduct import conduct
+from testbed.agents.fading_world import channel_fleet
+from testbed.campaign import load_campaign
 from testbed.errors import NodeLost
 from testbed.experts.central import run_choosing
+from testbed.ofdm.frame_format import MAX_SYMBOLS
 from testbed.protocol import Node
 from testbed.radio.channel import frequency_response
 from tests.system.rounds import Run, run
@@ -154,6 +159,26 @@ def test_fewer_nodes_than_experts_choose_among_those_that_are_there() -> None:
     for record in two.records:
         assert record.score.shape[1] == 2
         np.testing.assert_allclose(record.score.sum(axis=1), 1.0)
+
+
+def test_more_blocks_than_a_frame_holds_take_several_frames() -> None:
+    """One subcarrier a link in bad channels: a link's tokens need more symbols than one frame has."""
+    campaign = load_campaign(
+        None, {"nodes.tokens": 96, "nodes.context": 8, "channel.snr_db": 2.0, "schedule.fill_energy_factor": 1.0}
+    )
+    model, records = check(campaign), []
+    with channel_fleet(campaign, model) as fleet:
+        conduct(
+            campaign,
+            model,
+            fleet,
+            on_round=lambda record, predictions: records.append(record),
+            stopping=lambda: False,
+            clock=time.monotonic,
+        )
+    assert len(records) == model.layers
+    longest_s = MAX_SYMBOLS * campaign.ofdm_grid().symbol_s
+    assert max(record.forward.air_time_s for record in records) > longest_s
 
 
 class Dying:
