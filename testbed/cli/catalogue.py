@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +111,28 @@ def diff_runs(
         for one in diff(run_a, run_b):
             where = "run" if one.round is None else f"round {one.round}"
             print(f"{where:10}{one.kind:12}{one.name}: {one.words or f'{one.a} | {one.b} {one.unit}'}")
+
+
+@app.command("import")
+def import_csi(
+    files: Annotated[list[Path], typer.Argument(help="CSI recordings by other tools; the format is recognised.")],
+    out: Annotated[Path | None, typer.Option(help="NetCDF file to write.", show_default=False)] = None,
+    as_links: Annotated[str | None, typer.Option(help="Rule that makes directed links of what was recorded.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse damaged packets instead of counting them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read other people's CSI: Intel 5300, Atheros, nexmon, FeitCSI, ESP32, PicoScenes, NetCDF, npz, mat."""
+    with errors_as_sentences():
+        from testbed.record.foreign.importer import import_files
+
+        found = [asdict(one) for one in import_files(files, out, as_links=as_links, strict=strict)]
+        if as_json:
+            print(json.dumps(found))
+            return
+        for path, one in zip(files, found, strict=False):
+            print(f"{path}: " + ", ".join(f"{name} {value}" for name, value in one.items()))
+        if out is not None:
+            print(out)
 
 
 def _print_entries(entries: tuple[Entry, ...], as_json: bool) -> None:
