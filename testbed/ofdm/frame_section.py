@@ -18,7 +18,7 @@ from testbed.ofdm.preamble import retraining
 
 Cells = NDArray[np.complex64]
 
-LONGEST_CHUNK: Final = 8
+LONGEST_CHUNK: Final = 16
 
 
 @dataclass(frozen=True, eq=False)

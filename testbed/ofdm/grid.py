@@ -47,6 +47,9 @@ class Grid:
         _check_sizes(self)
         _check_band(self)
 
+    def __hash__(self) -> int:
+        return self.fingerprint  # computed once: many results are cached by grid
+
     @cached_property
     def offsets(self) -> Indices:
         """(U,) subcarrier offsets from the centre, low → high frequency, 0 excluded."""
