@@ -2,9 +2,10 @@
 
     minimise Σ_l w_l c_l,m(l)   over injective m, for the links of weight w_l > 0
 
-One shortest augmenting path per link (Jonker and Volgenant, Computing 38, 1987), run on the lists of cheapest
-subcarriers. Column prices are never negative, so no subcarrier outside a list can cost less than the list's last
-entry: when that is not enough to prove a path shortest, the full row is looked up, and the answer stays exact.
+Links first bid for subcarriers on their lists (an auction without ε), and what is left waiting is placed by shortest
+augmenting paths (Jonker and Volgenant, Computing 38, 1987). Column prices are never negative, so no subcarrier outside
+a list can cost less than the list's last entry: when that is not enough to prove a path shortest, the full row is
+looked up, and the answer stays exact.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
+from testbed.schedule.arrays import Floats, Ints, Shorts
 from testbed.schedule.augment import assign_rows
-from testbed.schedule.candidates import Candidates, candidate_lists
+from testbed.schedule.candidates import Candidates, fill_lists, list_width
+from testbed.schedule.compiled import kernel
 from testbed.schedule.status import Status
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+SHORT_ROW = 512
+"""Up to so many subcarriers, full rows are read each time: lists would cost more than they save in one assignment."""
+
+BAD_WEIGHT, BAD_COST = -1, -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,34 +54,76 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     subcarriers, or links that nothing can serve, as many links as possible are served and the rest are named in
     `unserved`. NaN, negative weights and wrong shapes are a `ProblemError`.
     """
+    weight = np.ascontiguousarray(weight, dtype=np.float64)
     if candidates is None:
-        candidates = candidate_lists(_costs(cost))
-    weight = _weights(weight, candidates.cost.shape[0])
-    subcarrier, duals, total, missing = assign_rows(
-        candidates.cost, candidates.column, candidates.price, weight, np.arange(weight.size)
-    )
-    if not missing:
+        cost = np.ascontiguousarray(cost, dtype=np.float64)
+        _check_shapes(cost, weight)
+        subcarrier, duals, total, missing = _assign_anew(cost, weight)
+    else:
+        cost = candidates.cost
+        _check_shapes(cost, weight)
+        subcarrier, duals, total, missing = _assign_known(cost, candidates.column, candidates.price, weight)
+    if missing == 0:
         return Assignment(subcarrier, total, duals, (), Status.OPTIMAL)
+    if missing < 0:
+        _refuse(cost, weight, missing)
     unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & (subcarrier < 0)))
     return Assignment(subcarrier, total, duals, unserved, Status.SCARCE)
 
 
-def _costs(value: ArrayLike) -> Floats:
-    cost = np.ascontiguousarray(value, dtype=np.float64)
+def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Floats]:
+    """The assignments of many weight vectors (B, L) over one channel: subcarriers (B, L) and totals (B,).
+
+    A total is inf where some link cannot be served. Nothing is looked up between them but the lists.
+    """
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if weights.ndim != 2 or weights.shape[1] != len(candidates.cost):
+        raise ProblemError(f"weights has shape {weights.shape}; it must be (B, {len(candidates.cost)})")
+    if weights.size and not (weights.min() >= 0.0 and weights.max() < np.inf):
+        raise ProblemError("weights must be finite and ≥ 0; 0 says idle")
+    return _assign_all(candidates.cost, candidates.column, candidates.price, weights)
+
+
+@kernel
+def _assign_anew(cost: Floats, weight: Floats) -> tuple[Ints, Floats, float, int]:
+    """Assign without lists at hand; a negative number of missing links says what was wrong."""
+    width = 0 if cost.shape[1] <= SHORT_ROW else list_width(cost.shape[0], cost.shape[1])
+    column, price, sound = fill_lists(cost, width)
+    if not sound:
+        return np.empty(0, dtype=np.int64), np.empty(0), 0.0, BAD_COST
+    return _assign_known(cost, column, price, weight)
+
+
+@kernel
+def _assign_known(cost: Floats, column: Shorts, price: Floats, weight: Floats) -> tuple[Ints, Floats, float, int]:
+    for w in weight:
+        if not 0.0 <= w < np.inf:
+            return np.empty(0, dtype=np.int64), np.empty(0), 0.0, BAD_WEIGHT
+    return assign_rows(cost, column, price, weight, np.arange(weight.size))
+
+
+@kernel
+def _assign_all(cost: Floats, column: Shorts, price: Floats, weights: Floats) -> tuple[Ints, Floats]:
+    subcarrier, totals = np.empty(weights.shape, dtype=np.int64), np.empty(weights.shape[0])
+    order = np.arange(weights.shape[1])
+    for b in range(weights.shape[0]):
+        held, _, total, missing = assign_rows(cost, column, price, weights[b], order)
+        subcarrier[b] = held
+        totals[b] = total if missing == 0 else np.inf
+    return subcarrier, totals
+
+
+def _check_shapes(cost: Floats, weight: Floats) -> None:
     if cost.ndim != 2:
         raise ProblemError(f"cost has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier")
-    # The minimum is NaN or −inf exactly when an entry is.
-    if cost.size and not cost.min() > -np.inf:
-        link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
-        raise ProblemError(f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier")
-    return cost
+    if weight.shape != cost.shape[:1]:
+        raise ProblemError(f"weight has shape {weight.shape}; it must be ({len(cost)},), one weight a link")
 
 
-def _weights(value: ArrayLike, links: int) -> Floats:
-    weight = np.ascontiguousarray(value, dtype=np.float64)
-    if weight.shape != (links,):
-        raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
-    if links and not (weight.min() >= 0.0 and weight.max() < np.inf):
+def _refuse(cost: Floats, weight: Floats, why: int) -> None:
+    """Name the entry that is no legal number."""
+    if why == BAD_WEIGHT:
         link = int(np.flatnonzero(~((weight >= 0.0) & (weight < np.inf)))[0])
         raise ProblemError(f"weight[{link}] = {weight[link]}: a weight must be finite and ≥ 0; 0 says idle")
-    return weight
+    link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
+    raise ProblemError(f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier")

@@ -9,14 +9,14 @@ from it at base[i] + w_i c_im − value[m]. A column outside i's list is no near
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from testbed.schedule.arrays import Floats, Ints, Shorts
 from testbed.schedule.compiled import kernel
 from testbed.schedule.heap import ABSENT, SETTLED, lower, settle_first
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Columns = NDArray[np.int32]
+BIDS = 512
+"""Bids a waiting row may cause before its conflict goes to the path search."""
+
 Search = tuple[Floats, Ints, Ints, Ints, Ints]
 """(M,) each: distance, row that reached the column, place in the heap, heap, columns touched."""
 Tree = tuple[Ints, Floats, Floats]
@@ -25,7 +25,7 @@ Tree = tuple[Ints, Floats, Floats]
 
 @kernel
 def assign_rows(
-    cost: Floats, column: Columns, price: Floats, weight: Floats, order: Ints
+    cost: Floats, column: Shorts, price: Floats, weight: Floats, order: Ints
 ) -> tuple[Ints, Floats, float, int]:
     """Serve all rows of positive weight, in the given order: (held (L,), duals (M,) ≥ 0, total, rows not served).
 
@@ -39,6 +39,8 @@ def assign_rows(
     crowd = _take_best(column, weight, order, held, owner, waiting)
     missing = 0
     if crowd > 0:
+        crowd = _bid(cost, column, price, weight, held, owner, value, waiting, crowd)
+    if crowd > 0:
         missing = _augment_all(cost, column, price, weight, held, owner, value, waiting[:crowd])
     total = 0.0
     for row in range(rows):
@@ -48,7 +50,7 @@ def assign_rows(
 
 
 @kernel
-def _take_best(column: Columns, weight: Floats, order: Ints, held: Ints, owner: Ints, waiting: Ints) -> int:
+def _take_best(column: Shorts, weight: Floats, order: Ints, held: Ints, owner: Ints, waiting: Ints) -> int:
     """Each active row takes its best column if that is free; the others wait. Returns how many wait."""
     crowd = 0
     for row in order:
@@ -64,8 +66,86 @@ def _take_best(column: Columns, weight: Floats, order: Ints, held: Ints, owner: 
 
 
 @kernel
+def _bid(
+    cost: Floats,
+    column: Shorts,
+    price: Floats,
+    weight: Floats,
+    held: Ints,
+    owner: Ints,
+    value: Floats,
+    waiting: Ints,
+    crowd: int,
+) -> int:
+    """Waiting rows outbid each other on their lists, while prices settle it; returns how many still wait.
+
+    A row takes its best column and lowers the column's value until its second best would do as well (an auction
+    without ε, or augmenting row reduction). A row whose list cannot tell, or a tie, is left to the path search.
+    """
+    left, turns = 0, BIDS * crowd
+    k = 0
+    while k < crowd:
+        row = waiting[k]
+        k += 1
+        while row >= 0:
+            if column.shape[1] > 0:
+                first, best, second = _two_best(row, column, price, weight[row], value)
+            else:
+                first, best, second = _two_best_of_all(row, cost, weight[row], value)
+            turns -= 1
+            if not best < second or second == np.inf or turns < 0:
+                if first >= 0 and best <= second and owner[first] < 0:
+                    owner[first], held[row] = row, first
+                else:
+                    waiting[left] = row
+                    left += 1
+                break
+            loser = owner[first]
+            if loser >= 0:
+                value[first] -= second - best
+                held[loser] = -1
+            owner[first], held[row] = row, first
+            row = loser
+    return left
+
+
+@kernel
+def _two_best(row: int, column: Shorts, price: Floats, weight: float, value: Floats) -> tuple[int, float, float]:
+    """The best column of a row by cost less value, that difference, and a bound on the second best.
+
+    Values are never positive, so a column outside the list comes to no less than the list's last cost.
+    """
+    first, best, second = -1, np.inf, np.inf
+    for k in range(column.shape[1]):
+        m = column[row, k]
+        plain = weight * price[row, k]
+        if m < 0 or plain >= second:
+            return first, best, second
+        reduced = plain - value[m]
+        if reduced < best:
+            first, best, second = m, reduced, best
+        elif reduced < second:
+            second = reduced
+    return first, best, min(second, plain)
+
+
+@kernel
+def _two_best_of_all(row: int, cost: Floats, weight: float, value: Floats) -> tuple[int, float, float]:
+    """As `_two_best`, over the full row."""
+    first, best, second = -1, np.inf, np.inf
+    for m in range(value.size):
+        reduced = weight * cost[row, m] - value[m]
+        if reduced < second:
+            if reduced < best:
+                first, best, second = m, reduced, best
+            else:
+                second = reduced
+    return first, best, second
+
+
+@kernel
 def _augment_all(
-    cost: Floats, column: Columns, price: Floats, weight: Floats, held: Ints, owner: Ints, value: Floats, waiting: Ints
+    cost: Floats, column: Shorts, price: Floats, weight: Floats, held: Ints, owner: Ints, value: Floats, waiting: Ints
 ) -> int:
     """Serve the waiting rows one by one; returns how many could not be."""
     rows, columns = cost.shape
@@ -90,7 +170,7 @@ def _augment_all(
 def _find_path(
     start: int,
     cost: Floats,
-    column: Columns,
+    column: Shorts,
     price: Floats,
     weight: Floats,
     held: Ints,
@@ -131,10 +211,12 @@ def _find_path(
 
 
 @kernel
-def _horizon(row: int, base: float, column: Columns, price: Floats, weight: Floats) -> float:
+def _horizon(row: int, base: float, column: Shorts, price: Floats, weight: Floats) -> float:
     """No column outside the row's list is nearer than this; inf if the list is complete."""
     last = column.shape[1] - 1
-    if last < 0 or column[row, last] < 0:
+    if last < 0:
+        return -np.inf
+    if column[row, last] < 0:
         return np.inf
     return base + weight[row] * price[row, last]
 
@@ -151,7 +233,7 @@ def _shortest(grown: Ints, horizon: Floats, count: int) -> int:
 @kernel
 def _scan_list(
     row: int,
-    column: Columns,
+    column: Shorts,
     price: Floats,
     weight: Floats,
     owner: Ints,
@@ -212,7 +294,7 @@ def _reach(
 
 @kernel
 def _lower_values(end: int, value: Floats, search: Search, seen: int) -> None:
-    """Columns nearer than the end of the path become dearer by the difference."""
+    """Shorts nearer than the end of the path become dearer by the difference."""
     dist, _via, place, _heap, touched = search
     for k in range(seen):
         m = touched[k]

@@ -29,6 +29,7 @@ SCALES = (0.3, 0.6, 1.0, 1.6, 2.5)
 NEAR = 1.01
 """A move that lands within this part of the best energy is worth an alternation."""
 
+
 @kernel
 def choose_at(r: Round, s: State, w: Scratch, price: Floats) -> bool:
     """Choose for all free tokens at these pair prices; False if one misses its QoS."""

@@ -5,13 +5,8 @@ heap[k] is a column, place[m] its position in the heap (−1 = not in it, −2 =
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from testbed.schedule.arrays import Floats, Ints
 from testbed.schedule.compiled import kernel
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 ABSENT, SETTLED = -1, -2
 

@@ -119,6 +119,4 @@ def _search(
         )
         passes, trace = passes + rounds, (*trace, float(energy))
     held = (s.held_0, s.held_1)[: len(problem.phases)]
-    return decide(
-        problem, s.selected, bound, posed.floor.relaxed, iterations=passes + 1, trace=trace, subcarriers=held
-    )
+    return decide(problem, s.selected, bound, posed.floor.relaxed, iterations=passes + 1, trace=trace, subcarriers=held)

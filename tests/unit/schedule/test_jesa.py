@@ -58,9 +58,7 @@ def test_tiny_problems_equal_exhaustive_search(rng: np.random.Generator, M: int)
 
 
 @pytest.mark.parametrize("two_hops", [False, True])
-def test_a_hundred_joint_problems_come_close_to_the_integer_program(
-    rng: np.random.Generator, two_hops: bool
-) -> None:
+def test_a_hundred_joint_problems_come_close_to_the_integer_program(rng: np.random.Generator, two_hops: bool) -> None:
     gaps = []
     for case in range(50):
         K = 3 + case % 2
