@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import RecordError
+from testbed.record.foreign.scratch import Take
 from testbed.record.foreign.value import POWER_REFERENCE, RAW_REFERENCE, SNR_REFERENCE, ForeignCsi, Packets
 
 H = ("h", "csi", "H", "CSI")
@@ -43,7 +45,7 @@ class Lazy:
     """
 
     shape: tuple[int, ...]
-    take: Callable[[tuple[slice, ...]], NDArray[Any]]
+    take: Take
     dims: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,13 +62,14 @@ class Lazy:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All arrays of a file by name, and its attributes."""
+    """All arrays of a file by name, and its attributes; `used` is entered while they are read one after another."""
 
     path: Path
     format: str
     sha256: str
     arrays: Mapping[str, Lazy]
     attributes: Mapping[str, Any]
+    used: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 def _first(content: Content, names: tuple[str, ...], what: str) -> str:
@@ -231,16 +234,24 @@ def _chunks(
     """Packets in pieces; those without a finite, rising time or with infinite numbers are skipped."""
     at, latest = axes.index("time"), -np.inf
     rows = max(1, PIECE_BYTES // (8 * int(np.prod(h.shape, dtype=np.int64)) // h.shape[at]))
-    for begin in range(0, time_s.size, rows):
-        end = min(begin + rows, time_s.size)
-        part = h.take(tuple(slice(begin, end) if n == at else slice(0, size) for n, size in enumerate(h.shape)))
-        piece = _arranged(part, axes).reshape(end - begin, links, -1)[:, :, order].astype(np.complex64)
-        times = time_s[begin:end]
-        with np.errstate(invalid="ignore"):
-            rising = times >= np.maximum.accumulate(np.concatenate([[latest], np.nan_to_num(times, nan=-np.inf)]))[1:]
-        good = np.isfinite(times) & rising & ~np.isinf(piece).any(axis=(1, 2))
-        latest = float(times[good][-1]) if good.any() else latest
-        yield _packets(content, piece[good], times[good], slice(begin, end), good)
+    with content.used():
+        for begin in range(0, time_s.size, rows):
+            end = min(begin + rows, time_s.size)
+            part = h.take(tuple(slice(begin, end) if n == at else slice(0, size) for n, size in enumerate(h.shape)))
+            if part.dtype.kind not in "fciub":
+                raise RecordError(f"{content.path}: h is of type {part.dtype}; CSI must be numbers")
+            with np.errstate(invalid="ignore", over="ignore"):
+                piece = _arranged(part, axes).reshape(end - begin, links, -1)[:, :, order].astype(np.complex64)
+            times = time_s[begin:end]
+            good = _rising(times, latest) & ~np.isinf(piece).any(axis=(1, 2))
+            latest = float(times[good][-1]) if good.any() else latest
+            yield _packets(content, piece[good], times[good], slice(begin, end), good)
+
+
+def _rising(times: NDArray[np.float64], latest: float) -> NDArray[np.bool_]:
+    """Times that are finite and not before any earlier one."""
+    before = np.maximum.accumulate(np.concatenate([[latest], np.nan_to_num(times, nan=-np.inf, posinf=-np.inf)]))[:-1]
+    return np.isfinite(times) & (times >= before)
 
 
 def _arranged(part: NDArray[Any], axes: tuple[str, ...]) -> NDArray[Any]:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
-from testbed.record.foreign.frames import open_frames
+from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
 from testbed.record.foreign.peek import Bytes, Rows, address, fields, u8, u16, u16_big
 from testbed.record.foreign.power import unknown_noise
-from testbed.record.foreign.stream import head
+from testbed.record.foreign.stream import START_BYTES, head
 from testbed.record.foreign.tones import FILLED, HT, WIDE_HZ
 from testbed.record.foreign.value import RAW_REFERENCE, ForeignCsi
 
@@ -157,7 +157,7 @@ def _dialect(begin: int, big: bool) -> Dialect:
 def _beginnings(start: bytes) -> list[tuple[int, bool]]:
     """(offset, big-endian) of a first sound record: at once, or after the one byte that tells the byte order."""
     content = np.frombuffer(start, np.uint8)
-    tried = [(0, False), (0, True)] + [(1, start[0] == 0xFF)] * (start[:1] in (b"\0", b"\xff"))
+    tried = [(0, False), (0, True)] + [(1, start[:1] == b"\xff")] * (start[:1] in (b"\0", b"\xff"))
     return [(at, big) for at, big in tried if at + 2 + HEADER_BYTES <= content.size and _begins(content, at, big)]
 
 
@@ -176,7 +176,15 @@ def recognised(start: bytes) -> bool:
     return len(_beginnings(start)) == 1
 
 
+def covered(start: bytes) -> float:
+    """Part of a file's beginning that is sound packets of this tool; see `frames.coverage`."""
+    return max(coverage(start, _dialect(0, big)) for big in (False, True))
+
+
 def open_csi(path: Path) -> ForeignCsi:
     """Raises RecordError: no sound packet."""
-    begin, big = _beginnings(head(path, 1 << 18))[0]
-    return open_frames(path, _dialect(begin, big))
+    start = head(path, START_BYTES)
+    begins = _beginnings(start)
+    if len(begins) != 1:  # the first record is damaged
+        begins = [(0, coverage(start, _dialect(0, True)) > coverage(start, _dialect(0, False)))]
+    return open_frames(path, _dialect(*begins[0]))

@@ -37,8 +37,6 @@ MOST_HEAD = 1 << 16
 def recognised(start: bytes) -> bool:
     """Whether a file that starts so is a log of this tool: its header line, or a whole line of its data."""
     text = start[:MOST_HEAD]
-    if b"\0" in text:
-        return False
     lines = text.split(b"\n")
     if any(line.strip() == b",".join(Columns.names()) for line in lines):
         return True

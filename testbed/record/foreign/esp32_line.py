@@ -184,6 +184,14 @@ def _is_data(b: Bytes, at: int, end: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _is_list_end(b: Bytes, at: int, end: int) -> bool:
+    """The line ends like a data line: what comes before is damaged."""
+    while end > at and (b[end - 1] == SPACE or b[end - 1] == RETURN):
+        end -= 1
+    return bool(end - at > VALUES and b[end - 1] == CLOSE)
+
+
+@njit(cache=True, nogil=True)
 def _parse(
     b: Bytes, ends: bool, order: Rows, number: Rows, address: Rows, csi: NDArray[np.complex64]
 ) -> tuple[int, int]:
@@ -200,6 +208,9 @@ def _parse(
             address[n] = _line(b, at, end, order, number[n], values)
             for k in range(VALUES // 2):
                 csi[n, k] = np.complex64(complex(np.int8(values[2 * k + 1]), np.int8(values[2 * k])))
+            n += 1
+        elif _is_list_end(b, at, end):
+            address[n] = -1
             n += 1
         at = end + 1
     return n, min(at, b.size)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
-from testbed.record.foreign.frames import open_frames
+from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
 from testbed.record.foreign.peek import Bytes, Rows, address, fields, int16_pairs, u8, u32
 from testbed.record.foreign.power import rssi_scale, unknown_noise
@@ -141,6 +141,11 @@ def recognised(start: bytes) -> bool:
     """Whether a file that starts so is a log of this tool: the first header's numbers agree."""
     content = np.frombuffer(start, np.uint8)
     return content.size >= HEADER_BYTES and int(_key(content, 0, _COUNTS)) >= 0
+
+
+def covered(start: bytes) -> float:
+    """Part of a file's beginning that is sound packets of this tool; see `frames.coverage`."""
+    return coverage(start, DIALECT)
 
 
 def open_csi(path: Path) -> ForeignCsi:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.record.foreign.clock import Clock, Reading, undo_wrap
-from testbed.record.foreign.dialect import KEY, START, Dialect, Headers
+from testbed.record.foreign.dialect import KEY, LENGTH, START, Dialect, Headers
 from testbed.record.foreign.grid import Grid, Layout, common_grid
 from testbed.record.foreign.peek import Bytes, Rows
+from testbed.record.foreign.spread import spread
 from testbed.record.foreign.stream import Window, sha256
 from testbed.record.foreign.value import ForeignCsi, Letters, Packets, empty_packets
 
@@ -66,6 +67,13 @@ def open_frames(path: Path, dialect: Dialect) -> ForeignCsi:
         transmitters_known=dialect.transmitters_known,
         remarks=dialect.remarks + grid.remarks,
     )
+
+
+def coverage(start: bytes, dialect: Dialect) -> float:
+    """Which part of a file's beginning is sound packets of this format: 0 … 1; damage may come first."""
+    content = np.frombuffer(start, np.uint8)[dialect.begin :]
+    rows = dialect.walk(content, True, False).rows
+    return float(rows[:, LENGTH].sum()) / content.size if content.size else 0.0
 
 
 def _walked(path: Path, dialect: Dialect) -> Iterator[Block]:
@@ -197,12 +205,9 @@ def _place(
     """Decode frames of one layout into their packets, on the grid of the file."""
     h = dialect.decode(content, rows, layout)
     factor = dialect.scale(h, headers, layout) if dialect.scale else np.ones(h.shape[:2], np.float32)
-    bad = np.asarray(~(np.isfinite(factor) & (factor > 0)).all(axis=1))
-    scaled[packet[bad]] = False
-    h *= np.where(bad[:, None], 0, factor)[:, :, None]
-    h[:, :, layout.null] = 0
+    scaled[packet[~(np.isfinite(factor) & (factor > 0)).all(axis=1)]] = False
     link, tone = grid.place(layout)
-    out.h[packet[:, None, None], link[None, :, None], tone[None, None, :]] = h
+    spread(h, factor, packet, link, np.where(layout.null, -1, tone), out.h)
     at = packet[:, None], link[None, :]
     antennas = [rx for rx, _ in layout.links]
     out.rssi_dbm[at] = headers.rssi_dbm[:, antennas]

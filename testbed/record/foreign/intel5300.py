@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
-from testbed.record.foreign.frames import open_frames
+from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
 from testbed.record.foreign.peek import Bytes, Rows, fields, u8, u16, u16_big
+from testbed.record.foreign.spread import link_power
 from testbed.record.foreign.tones import WIDE_HZ
 from testbed.record.foreign.value import SNR_REFERENCE, ForeignCsi
 
@@ -137,8 +138,8 @@ def unpack_8_bit(b: Bytes, begins: Rows, order: Rows, ntx: int, out: NDArray[np.
             bit += 3
             for r in range(nrx):
                 for t in range(ntx):
-                    re = np.int8((u16(b, bit >> 3) >> (bit & 7)) & 255)
-                    im = np.int8((u16(b, (bit >> 3) + 1) >> (bit & 7)) & 255)
+                    word = (u16(b, bit >> 3) | (u8(b, (bit >> 3) + 2) << 16)) >> (bit & 7)
+                    re, im = np.int8(word & 255), np.int8((word >> 8) & 255)
                     out[p, order[p, r] * ntx + t, k] = np.complex64(complex(re, im))
                     bit += 16
 
@@ -155,7 +156,7 @@ def _scale(h: NDArray[np.complex64], headers: Headers, layout: Layout) -> NDArra
     """(frames, links) factors to the square root of SNR, `get_scaled_csi.m`: quantisation counts as noise."""
     signal = np.nansum(10.0 ** (headers.rssi_dbm.astype(float) / 10), axis=1)
     pairs_count, transmitters = len(layout.links), 1 + max(tx for _, tx in layout.links)
-    numbers = (h.real.astype(float) ** 2 + h.imag.astype(float) ** 2).sum(axis=(1, 2)) / GROUPS
+    numbers = link_power(h, ~layout.null).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         power = signal / numbers
         noise = 10.0 ** (headers.noise_dbm.astype(float) / 10) + power * pairs_count
@@ -195,6 +196,11 @@ def recognised(start: bytes) -> bool:
             return False
         at += 2 + int(u16_big(content, at))
     return False
+
+
+def covered(start: bytes) -> float:
+    """Part of a file's beginning that is sound packets of this tool; see `frames.coverage`."""
+    return coverage(start, DIALECT)
 
 
 def open_csi(path: Path) -> ForeignCsi:

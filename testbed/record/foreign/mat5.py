@@ -6,15 +6,16 @@ into a temporary file. Cells, structures, objects and sparse arrays are passed o
 
 from __future__ import annotations
 
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from testbed.record.foreign.scratch import Scratch, Take, reader
 
 HEADER_BYTES = 128
 MATRIX, COMPRESSED, INT8, UTF8, UTF16 = 14, 15, 1, 16, 17
@@ -37,7 +38,7 @@ class Matrix:
 
     name: str
     shape: tuple[int, ...]
-    take: Callable[[tuple[slice, ...]], NDArray[Any]]
+    take: Take
     text: str | None
 
 
@@ -57,25 +58,29 @@ def matrices(path: Path) -> Iterator[Matrix]:
     Raises:
         ValueError, EOFError, zlib.error: damaged.
     """
-    file = path.open("rb")
-    file.seek(126)
-    order = "<" if file.read(2) == b"IM" else ">"
-    size = file.seek(0, 2)
-    at = HEADER_BYTES
+    size, at = path.stat().st_size, HEADER_BYTES
+    order = "<" if _read(path, 126, 2) == b"IM" else ">"
     while at + 8 <= size:
-        element = _element(file, at, order, size)
+        element = _element(path, at, order, size)
         if element.kind == COMPRESSED:
-            unpacked = _unpacked(file, element)
-            yield from _matrix(unpacked, _element(unpacked, 0, order, unpacked.seek(0, 2)), order)
+            unpacked = _unpacked(path, element)
+            yield from _matrix(unpacked, _element(unpacked, 0, order, unpacked.size), order)
         elif element.kind == MATRIX:
-            yield from _matrix(file, element, order)
+            yield from _matrix(path, element, order)
         at = element.after
 
 
-def _element(file: IO[bytes], at: int, order: str, end: int) -> _Element:
+def _read(source: Path | Scratch, begin: int, size: int) -> bytes:
+    if isinstance(source, Scratch):
+        return source.read(begin, size)
+    with source.open("rb") as file:
+        file.seek(begin)
+        return file.read(size)
+
+
+def _element(source: Path | Scratch, at: int, order: str, end: int) -> _Element:
     """The element at an offset: a tag of 8 bytes, or a small one of 4 with the data beside it."""
-    file.seek(at)
-    tag = file.read(8)
+    tag = _read(source, at, 8)
     if len(tag) < 8:
         raise EOFError("the file ends inside a tag")
     first, second = (int(n) for n in np.frombuffer(tag, order + "u4"))
@@ -89,55 +94,54 @@ def _element(file: IO[bytes], at: int, order: str, end: int) -> _Element:
     return _Element(kind, begin, size, after)
 
 
-def _unpacked(file: IO[bytes], element: _Element) -> IO[bytes]:
-    """Contents of a compressed element, in a temporary file."""
-    out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # arrays are read from it as long as they are known
-    engine, left = zlib.decompressobj(), element.size
-    file.seek(element.begin)
-    while left:
-        piece = file.read(min(left, 1 << 18))
-        if not piece:
-            raise EOFError("the file ends inside a compressed element")
-        left -= len(piece)
-        while piece:
-            out.write(engine.decompress(piece, 1 << 20))
-            piece = engine.unconsumed_tail
+def _unpacked(path: Path, element: _Element) -> Scratch:
+    """Contents of a compressed element."""
+    out, engine, left = Scratch(), zlib.decompressobj(), element.size
+    with path.open("rb") as file:
+        file.seek(element.begin)
+        while left:
+            piece = file.read(min(left, 1 << 18))
+            if not piece:
+                raise EOFError("the file ends inside a compressed element")
+            left -= len(piece)
+            while piece and not engine.eof:
+                out.write(engine.decompress(piece, 1 << 20))
+                piece = engine.unconsumed_tail
     out.write(engine.flush())
     if not engine.eof:
         raise EOFError("a compressed element ends too early")
     return out
 
 
-def _small(file: IO[bytes], element: _Element) -> bytes:
+def _small(source: Path | Scratch, element: _Element) -> bytes:
     if element.size > MOST_SMALL:
         raise ValueError(f"{element.size} bytes where few are expected")
-    file.seek(element.begin)
-    return file.read(element.size)
+    return _read(source, element.begin, element.size)
 
 
-def _matrix(file: IO[bytes], matrix: _Element, order: str) -> Iterator[Matrix]:
+def _matrix(source: Path | Scratch, matrix: _Element, order: str) -> Iterator[Matrix]:
     """The array in a matrix element, if it is of numbers or text."""
     if matrix.kind != MATRIX:
         raise ValueError(f"element of type {matrix.kind} where an array is expected")
     end = matrix.begin + matrix.size
-    flags = _element(file, matrix.begin, order, end)
-    dims = _element(file, flags.after, order, end)
-    name = _element(file, dims.after, order, end)
-    word = int(np.frombuffer(_small(file, flags)[:4], order + "u4")[0])
+    flags = _element(source, matrix.begin, order, end)
+    dims = _element(source, flags.after, order, end)
+    name = _element(source, dims.after, order, end)
+    word = int(np.frombuffer(_small(source, flags)[:4], order + "u4")[0])
     kind, is_complex = word & 0xFF, bool((word >> 8) & COMPLEX_FLAG)
     if kind != CHAR and kind not in NUMERIC:
         return
-    shape = tuple(int(n) for n in np.frombuffer(_small(file, dims), order + "i4"))
+    shape = tuple(int(n) for n in np.frombuffer(_small(source, dims), order + "i4"))
     if min(shape, default=0) < 0:
         raise ValueError(f"array of shape {shape}")
-    label = _small(file, name).decode("latin-1")
-    real = _element(file, name.after, order, end)
+    label = _small(source, name).decode("latin-1")
+    real = _element(source, name.after, order, end)
     if kind == CHAR:
-        yield Matrix(label, shape, _missing, _text(file, real, order))
+        yield Matrix(label, shape, _missing, _text(source, real, order))
         return
-    parts = [_reader(file, real, shape, order)]
+    parts = [_reader(source, real, shape, order)]
     if is_complex:
-        parts.append(_reader(file, _element(file, real.after, order, end), shape, order))
+        parts.append(_reader(source, _element(source, real.after, order, end), shape, order))
     yield Matrix(label, shape, _both(parts), None)
 
 
@@ -145,29 +149,33 @@ def _missing(part: tuple[slice, ...]) -> NDArray[Any]:
     raise ValueError("text where numbers are expected")
 
 
-def _text(file: IO[bytes], element: _Element, order: str) -> str:
-    raw = _small(file, element)
+def _text(source: Path | Scratch, element: _Element, order: str) -> str:
+    raw = _small(source, element)
     wide = "utf-16-le" if order == "<" else "utf-16-be"
     coding = wide if element.kind in (UTF16, 4) else "utf-8"
     return raw.decode(coding, "replace")
 
 
-def _reader(file: IO[bytes], element: _Element, shape: tuple[int, ...], order: str) -> Any:  # noqa: ANN401
-    """A reader of parts of one real array, stored column by column; the map is made anew each time."""
+def _reader(source: Path | Scratch, element: _Element, shape: tuple[int, ...], order: str) -> Take:
+    """A reader of parts of one real array, stored column by column."""
     if element.kind not in TYPES:
         raise ValueError(f"numbers of type {element.kind}")
     dtype = np.dtype(order + TYPES[element.kind])
-    count = int(np.prod(shape, dtype=np.int64))
-    if count * dtype.itemsize != element.size:
+    if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize != element.size:
         raise ValueError(f"array of shape {shape} in {element.size} bytes")
+    return reader(source, element.begin, dtype, shape, "F")
+
+
+def _both(parts: list[Take]) -> Take:
+    """Real and imaginary part as one complex array."""
+    if len(parts) == 1:
+        return parts[0]
 
     def take(part: tuple[slice, ...]) -> NDArray[Any]:
-        if not count:
-            return np.zeros(shape)
-        return np.array(np.memmap(file, dtype, "r", element.begin, shape, "F")[part])
+        real = parts[0](part)
+        out = np.empty(real.shape, np.complex128)
+        with np.errstate(invalid="ignore"):
+            out.real, out.imag = real, parts[1](part)
+        return out
 
     return take
-
-
-def _both(parts: list[Any]) -> Callable[[tuple[slice, ...]], NDArray[Any]]:
-    return parts[0] if len(parts) == 1 else lambda part: parts[0](part) + 1j * parts[1](part)

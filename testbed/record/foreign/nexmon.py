@@ -22,7 +22,7 @@ from testbed.record.foreign.nexmon_float import unpack_float
 from testbed.record.foreign.pcap import Capture, find_datagrams, read_capture
 from testbed.record.foreign.peek import Bytes, Rows, address, fields, int16_pairs
 from testbed.record.foreign.power import rssi_scale, unknown_noise
-from testbed.record.foreign.stream import head
+from testbed.record.foreign.stream import START_BYTES, head
 from testbed.record.foreign.tones import WIDE_HZ, channel_hz
 from testbed.record.foreign.value import POWER_REFERENCE, RAW_REFERENCE, ForeignCsi
 
@@ -178,7 +178,7 @@ def _first(start: bytes) -> bool | None:
 
 def open_csi(path: Path) -> ForeignCsi:
     """Raises RecordError: no sound packet."""
-    start = head(path, 1 << 18)
+    start = head(path, START_BYTES)
     capture = read_capture(start)
     assert capture is not None
     return open_frames(path, _dialect(capture, bool(_first(start))))

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.record.foreign.arrays import Content, Lazy, describe
 from testbed.record.foreign.mat5 import matrices
+from testbed.record.foreign.scratch import Scratch, reader
 from testbed.record.foreign.stream import sha256
 from testbed.record.foreign.value import ForeignCsi
 
@@ -70,14 +68,27 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> La
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "fciubU" or begin + size != member.file_size:
         raise ValueError(f"{member.filename}: type {dtype}, shape {shape} in {member.file_size} bytes")
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    told = {"kind": dtype.kind}
     if member.compress_type == zipfile.ZIP_STORED:
-        place = _stored_at(path, member) + begin
-        return Lazy(shape, _mapped(path, place, shape, dtype, fortran), attributes={"kind": dtype.kind})
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115  # the array is read from it as long as it is known
+        _verify(archive, member)
+        return Lazy(shape, reader(path, _stored_at(path, member) + begin, dtype, shape, order), attributes=told)
+    unpacked = Scratch()
     with archive.open(member) as stream:
-        shutil.copyfileobj(stream, unpacked, 1 << 20)
-    unpacked.flush()
-    return Lazy(shape, _mapped(unpacked, begin, shape, dtype, fortran), attributes={"kind": dtype.kind})
+        while piece := stream.read(1 << 20):
+            unpacked.write(piece)
+    return Lazy(shape, reader(unpacked, begin, dtype, shape, order), attributes=told)
+
+
+def _verify(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Read a member to its end, where its checksum is compared.
+
+    Raises:
+        zipfile.BadZipFile: it differs.
+    """
+    with archive.open(member) as stream:
+        while stream.read(1 << 20):
+            pass
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -105,18 +116,6 @@ def _stored_at(path: Path, member: zipfile.ZipInfo) -> int:
         header = file.read(LOCAL_HEADER)
     name, extra = struct.unpack_from("<HH", header, 26)
     return member.header_offset + LOCAL_HEADER + int(name) + int(extra)
-
-
-def _mapped(source: Path | IO[bytes], begin: int, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool) -> Any:  # noqa: ANN401
-    """A reader of parts. The map is made anew each time, so that what was read does not stay in memory."""
-
-    def take(part: tuple[slice, ...]) -> NDArray[Any]:
-        if not int(np.prod(shape, dtype=np.int64)):
-            return np.zeros(shape, dtype)
-        values = np.memmap(source, dtype, "r", begin, shape, "F" if fortran else "C")
-        return np.array(values[part])
-
-    return take
 
 
 def open_mat(path: Path) -> ForeignCsi:

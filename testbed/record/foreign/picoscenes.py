@@ -16,7 +16,7 @@ from testbed.record.foreign.atheros import unpack_10_bit
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.feitcsi import decode as decode_int16
-from testbed.record.foreign.frames import open_frames
+from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
 from testbed.record.foreign.intel5300 import TONES_20, TONES_40, antenna_order, unpack_8_bit
 from testbed.record.foreign.peek import Bytes, Rows, address
@@ -145,6 +145,11 @@ def recognised(start: bytes) -> bool:
     """Whether a file that starts so is a log of this tool: length, magic number and version of the first frame."""
     content = np.frombuffer(start, np.uint8)
     return content.size > START + 11 and bool(is_frame(content, 0))
+
+
+def covered(start: bytes) -> float:
+    """Part of a file's beginning that is sound packets of this tool; see `frames.coverage`."""
+    return coverage(start, DIALECT)
 
 
 def open_csi(path: Path) -> ForeignCsi:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from testbed.record.foreign.dialect import Headers
 from testbed.record.foreign.grid import Layout
+from testbed.record.foreign.spread import link_power
 
 
 def rssi_scale(h: NDArray[np.complex64], headers: Headers, layout: Layout) -> NDArray[np.float32]:
@@ -16,14 +17,14 @@ def rssi_scale(h: NDArray[np.complex64], headers: Headers, layout: Layout) -> ND
     unknown, infinite where all numbers are 0.
     """
     fit = ~(layout.null | layout.unfit)
-    power = (h.real**2 + h.imag**2)[:, :, fit].mean(axis=2)
+    power = link_power(h, fit)
     receivers = np.array([rx for rx, _ in layout.links])
     factor = np.empty(h.shape[:2], np.float32)
     for rx in np.unique(receivers):
         at = receivers == rx
         milliwatt = 10.0 ** (headers.rssi_dbm[:, rx].astype(float) / 10)
         with np.errstate(divide="ignore", invalid="ignore"):
-            factor[:, at] = np.sqrt(milliwatt / power[:, at].sum(axis=1, dtype=float))[:, None]
+            factor[:, at] = np.sqrt(milliwatt / power[:, at].sum(axis=1))[:, None]
     return factor
 
 

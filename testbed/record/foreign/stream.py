@@ -12,6 +12,7 @@ from testbed.errors import RecordError
 from testbed.record.foreign.peek import Bytes
 
 BLOCK_BYTES = 4 << 20
+START_BYTES = 1 << 18
 
 
 def head(path: Path, size: int) -> bytes:

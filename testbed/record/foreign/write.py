@@ -1,7 +1,7 @@
 """The NetCDF-4 file that an import makes: dimensions time, link and subcarrier, as in the testbed's own records.
 
-HDF5 by h5py, dimension scales, complex64 as an {r, i} compound of a named type, coordinates in Hz and s. The file
-appears under its name when it is complete.
+HDF5 by h5py, dimension scales, complex64 as an {r, i} compound of a named type, coordinates in Hz and s. Every chunk
+carries a checksum. The file appears under its name when it is complete.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from testbed.record.space import FLOOR_BYTES, require
 FORMAT, FORMAT_VERSION = "dmoe-testbed-csi", 1
 LIBVER = ("v110", "v110")
 COMPLEX = "_PFNC_FLOAT_COMPLEX_TYPE"
-CHUNK_BYTES = 512 << 10
+CHUNK_BYTES, SMALL_CHUNK_BYTES = 128 << 10, 8 << 10
 _FULL, _PER_LINK, _PER_PACKET = ("time", "link", "subcarrier"), ("time", "link"), ("time",)
 
 Table = dict[str, tuple[str, tuple[str, ...], str, str]]
@@ -152,9 +152,9 @@ def _variable(file: h5py.File, name: str, line: tuple[str, tuple[str, ...], str,
     tail = sizes[: len(dims) - 1]
     stored = file[COMPLEX] if dtype == "c8" else "i1" if dtype == "bool" else dtype
     width = (8 if dtype == "c8" else np.dtype("i1" if dtype == "bool" else dtype).itemsize) * int(np.prod(tail))
-    rows = max(1, CHUNK_BYTES // width) if dtype == "c8" else max(1, (64 << 10) // width)
+    rows = max(1, CHUNK_BYTES // width) if dtype == "c8" else max(1, SMALL_CHUNK_BYTES // width)
     dataset = file.create_dataset(
-        name, (0, *tail), stored, chunks=(rows, *tail), maxshape=(None, *tail), track_times=False
+        name, (0, *tail), stored, chunks=(rows, *tail), maxshape=(None, *tail), track_times=False, fletcher32=True
     )
     dataset.attrs.update(units=units, long_name=meaning)
     if dtype == "bool":
