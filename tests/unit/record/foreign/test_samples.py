@@ -11,7 +11,7 @@ import pytest
 from testbed.errors import RecordError
 from testbed.record.foreign.importer import import_files
 
-SAMPLES = Path(__file__).parents[4] / "measurements" / "golden" / "foreign"
+SAMPLES = Path(__file__).parents[4] / "measurements" / "foreign"
 EXPECTED = {
     "atheros.dat": ("atheros", 80, 6, 56),
     "esp32.csv": ("esp32", 300, 1, 64),
