@@ -141,8 +141,8 @@ def test_silence_everywhere_when_nothing_can_be_heard() -> None:
 def test_bad_channels_cost_retransmissions_and_tokens_not_the_run() -> None:
     rough = run({"channel.snr_db": 6.0, "transmission.margin_db": 0.0, "transmission.attempts": 1, "nodes.tokens": 8})
     assert rough.totals.rounds == rough.model.layers
-    assert rough.totals.sent > 0
-    assert rough.totals.lost >= rough.totals.given_up // 2 > -1
+    assert rough.totals.given_up == rough.totals.failed > 0  # one attempt: what fails is given up
+    assert 0 < rough.totals.lost < rough.totals.tokens
     for record in rough.records:
         assert record.lost.sum() >= record.fallback.sum()
 
