@@ -195,7 +195,7 @@ class ControllerSession:
             return [self._refused(address, message, "this membership has ended: join again")]
         member = self._members.get(node)
         if member is not None and member.incarnation == incarnation:
-            member.address, member.heard = address, now
+            member.address = address  # not a sign of life: who only says hello does not hear the welcome
             return [self._tell(member, node, self._welcome(node), now)]
         actions = self.lose(node, "another process took its place")
         self._members[node] = member = _Member(address, incarnation, now, now)

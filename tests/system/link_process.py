@@ -21,16 +21,20 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def agent(connect: str, index: str, keys: str, log: str) -> None:
-    """Joins again whenever its membership ends, until told that the run has ended or nobody answers."""
+    """Joins again whenever its membership ends, until told that the run has ended or nobody has answered for long."""
     k = int(index)
-    reason = ""
+    reason, refusals = "", 0
     with Spoke(connect, client_keys(Path(keys), k), k) as spoke:
         while "run has ended" not in reason:
             try:
                 write(log, "joined", spoke.join(4.0))
+                refusals = 0
             except LinkError as error:
                 write(log, "refused", str(error))
-                return
+                refusals += 1
+                if refusals == 5:
+                    return
+                continue
             reason = spoke.serve(serve_node(ReferenceNode(k)), lambda: write(log, "quiet", ""))
             write(log, "ended", reason)
 

@@ -116,6 +116,14 @@ def test_three_missed_heartbeats_end_a_membership() -> None:
     assert session.tick(11.0) == []
 
 
+def test_who_only_says_hello_does_not_hear_the_welcome_and_is_lost() -> None:
+    session = joined()
+    for now in (10.25, 10.5):
+        session.received(HERE, 0, hello(), now)
+    assert Lost in [type(action) for action in session.tick(10.75)]
+    assert not session.alive()[0]
+
+
 def test_every_accepted_message_counts_as_a_heartbeat() -> None:
     session = joined()
     number, _ = session.ask(0, Sound(1), 9.0, 10.0)
