@@ -66,7 +66,7 @@ class ByteProxy:
             task.add_done_callback(tasks.discard)
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        self.address = "tcp://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         await self._over.wait()
         server.close()
