@@ -15,12 +15,15 @@ from testbed.agents.assemble import check, notes, round_settings
 from testbed.agents.conduct import conduct
 from testbed.agents.local import local_fleet
 from testbed.agents.remote import check_keys, remote_fleet
+from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
 from testbed.campaign import Campaign
 from testbed.experts.model import Model
+from testbed.node import CONSTELLATION_POINTS
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.folder import create_run
 from testbed.record.report import write_report
 from testbed.record.rows import Predictions, RecordShape
+from testbed.record.space import low_space
 from testbed.record.writer import RunWriter
 from testbed.units import db
 
@@ -33,6 +36,7 @@ class Plan:
         campaign, model: what is run; out: folder for runs.
         in_process: all nodes in this process.
         rounds: how many there will be.
+        round_bytes: what a round takes on the disk, about.
         notes: what a person should know before.
         facts: the plan in figures, by name.
     """
@@ -42,6 +46,7 @@ class Plan:
     out: Path
     in_process: bool
     rounds: int
+    round_bytes: int
     notes: list[str]
     facts: dict[str, object]
 
@@ -73,6 +78,8 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
     model = check(campaign)
     grid, rounds = campaign.ofdm_grid(), campaign.passes * model.layers
     tx_w = round_settings(campaign, model).full_band_power_w
+    tokens = campaign.nodes.count * campaign.nodes.tokens
+    round_bytes = record_shape(campaign, model).round_bytes(tokens, CONSTELLATION_POINTS)
     facts: dict[str, object] = {
         "campaign": campaign.name,
         "nodes": campaign.nodes.count,
@@ -85,20 +92,25 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
         "data subcarriers": int(grid.data.size),
         "scheduler": campaign.schedule.scheduler,
         "seed": campaign.seed,
+        "recording, MB": round(rounds * round_bytes / 1e6, 1),
         "runs folder": str(out),
     }
-    return Plan(campaign, model, out, in_process, rounds, notes(campaign, model), facts)
+    said = [*notes(campaign, model), *filter(None, [low_space(out, rounds * round_bytes)])]
+    return Plan(campaign, model, out, in_process, rounds, round_bytes, said, facts)
 
 
-def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], None]) -> Result:
+def execute(
+    plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], None], tell: Tell = say_nothing
+) -> Result:
     """Runs a plan, records it, and draws its report.
 
-    Ctrl+C once ends the run after the round that is under way; twice ends it at once.
+    Ctrl+C once ends the run after the round that is under way; twice ends it at once. On a full disk the run pauses.
 
     Args:
         plan: what to run.
         argv: command line, for the record.
         on_round: told every round once it is recorded.
+        tell: told of pauses, and of a disk that fills up.
 
     Raises:
         TestbedError: agents, radios or the disk failed; what was recorded stays readable.
@@ -113,11 +125,13 @@ def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], N
         logs = folder.path / "logs"
         fleet_of = local_fleet(campaign, plan.model) if plan.in_process else remote_fleet(campaign, logs)
 
-        def keep(record: RoundRecord, predictions: Predictions | None) -> None:
-            writer.append(record, predictions)
-            on_round(record)
-
         with fleet_of as fleet:
+            keeper = RoundKeeper(writer, fleet, stopping, tell, folder.path, plan.round_bytes, plan.rounds)
+
+            def keep(record: RoundRecord, predictions: Predictions | None) -> None:
+                keeper(record, predictions)
+                on_round(record)
+
             totals = conduct(
                 campaign,
                 plan.model,
@@ -128,7 +142,7 @@ def execute(plan: Plan, argv: Sequence[str], on_round: Callable[[RoundRecord], N
             )
         summary = totals.summary(str(folder.path), time.monotonic() - start)
         interrupted = totals.rounds < plan.rounds
-        writer.finish(summary, "interrupted" if interrupted else "complete")
+        writer.finish(summary, "interrupted" if interrupted else "complete", keeper.events)
     return Result(summary, write_report(folder.path), interrupted)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from testbed.agents.controller import Result, execute, plan_run
+from testbed.agents.suspend import Tell, say_nothing
 from testbed.campaign import Campaign
 from testbed.errors import RecordError
 from testbed.outcome import RoundRecord
@@ -34,6 +35,7 @@ def resume(
     on_round: Callable[[RoundRecord], None],
     *,
     in_process: bool | None = None,
+    tell: Tell = say_nothing,
 ) -> Result:
     """Brings an interrupted or failed run to its end, in its own folder.
 
@@ -45,6 +47,7 @@ def resume(
         on_round: told every round, recorded ones too.
         in_process: all nodes in this process or each in its own, which differs in the last bits of the channels;
             unset = as the recorded command line says.
+        tell: told of pauses, and of a disk that fills up.
 
     Raises:
         RecordError: the run goes on, is complete, was not on simulated radios, is damaged, or a recorded round
@@ -59,7 +62,7 @@ def resume(
     out = folder.path.with_name(f".{folder.run_id}.resumed")
     shutil.rmtree(out, ignore_errors=True)
     try:
-        done = execute(plan_run(campaign, out, in_process=in_process), argv, _checked(run, on_round))
+        done = execute(plan_run(campaign, out, in_process=in_process), argv, _checked(run, on_round), tell)
         if done.summary.rounds < len(run.rounds):
             raise RecordError(f"{folder.path}: stopped before its last recorded round; it is left as it was")
         _take_place(folder, RunFolder(Path(done.summary.run_dir)), run)

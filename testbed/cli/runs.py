@@ -63,7 +63,12 @@ def _execute(plan: Plan, as_json: bool) -> None:
     for note in plan.notes:
         print(f"note: {note}", file=lines)
     print(f"{plan.sentence}", file=lines, flush=True)
-    result = execute(plan, sys.argv, lambda record: printing.progress(record, plan.rounds, lines))
+    result = execute(
+        plan,
+        sys.argv,
+        lambda record: printing.progress(record, plan.rounds, lines),
+        lambda words: print(words, file=lines, flush=True),
+    )
     if as_json:
         print(json.dumps(asdict(result.summary)))
     else:
@@ -135,7 +140,7 @@ def resume_run(run_dir: Annotated[Path, typer.Argument(help="Folder of an interr
             rounds.append(record.number)
             printing.progress(record, len(rounds), sys.stdout)
 
-        result = resume(run_dir, sys.argv, told)
+        result = resume(run_dir, sys.argv, told, tell=lambda words: print(words, flush=True))
         printing.closing_table(result.summary)
         print(f"run     {result.summary.run_dir}\nreport  {result.report}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -56,6 +57,13 @@ class RecordShape:
             "subcarrier": len(self.frequency_hz),
             "data_subcarrier": len(self.data_frequency_hz),
         }
+
+
+    def round_bytes(self, tokens: int, symbols: int = 0) -> int:
+        """What a round with so many tokens takes: its arrays, in journal and record file."""
+        lengths = {**self.sizes(), "time": 1, "token": tokens, "prediction": tokens, "symbol": symbols, "character": 64}
+        sizes = (np.dtype(v.stored_dtype).itemsize * math.prod(lengths[d] for d in v.dims) for v in VARIABLES)
+        return 2 * sum(sizes)
 
 
 @dataclass(frozen=True, eq=False)

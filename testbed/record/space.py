@@ -22,6 +22,24 @@ def free_bytes(folder: Path) -> int:
     return stat.f_bavail * stat.f_frsize
 
 
+def low_space(folder: Path, expected: int) -> str:
+    """A warning where less than a tenth of the disk is free, or less than twice what will be written; else empty.
+
+    Args:
+        folder: on the disk; it need not exist yet.
+        expected: bytes still to be written.
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if path.is_dir()), Path("/"))
+    stat = os.statvfs(there)
+    free, whole = stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize
+    if free >= max(0.1 * whole, 2 * expected + FLOOR_BYTES):
+        return ""
+    return (
+        f"little space in {folder}: {free / 1e6:.0f} MB free, {100 * free / max(1, whole):.0f} % of the disk, and "
+        f"about {expected / 1e6:.0f} MB still to be written; a run pauses when the disk is full"
+    )
+
+
 def no_space(folder: Path, free: int, needed: int) -> NoSpace:
     """The sentence for a full disk."""
     return NoSpace(

@@ -22,7 +22,7 @@ from testbed.record.folder import RunFolder, Status, clear_scaffold, read_manife
 from testbed.record.pipe import Append, Broken, Close, Done, Full, Message, Open
 from testbed.record.rows import Predictions, RecordShape, check_rows, checksums, rows_of
 from testbed.record.schema import FORMAT_VERSION
-from testbed.record.space import FLOOR_BYTES, free_bytes, no_space, replace
+from testbed.record.space import FLOOR_BYTES, NoSpace, free_bytes, no_space, replace
 
 DEADLINE_S = 30.0
 
@@ -32,8 +32,8 @@ class RunWriter:
 
     The HDF5 file is written by a process of its own, which starts when the block is entered and is given its
     first round when it is ready. Every round that `append` returned for can be read back, whatever is
-    killed afterwards. Leaving the block without `finish` ends the run as "interrupted" after Ctrl+C and as
-    "failed" after any other error.
+    killed afterwards. Leaving the block without `finish` ends the run as "interrupted" after Ctrl+C or on a full disk,
+    and as "failed" after any other error.
 
         with RunWriter(folder, shape) as writer:
             writer.append(record)
@@ -124,7 +124,8 @@ class RunWriter:
     ) -> None:
         if self._finished:
             return
-        status: Status = "interrupted" if error is None or isinstance(error, KeyboardInterrupt) else "failed"
+        kindly = error is None or isinstance(error, KeyboardInterrupt | NoSpace)
+        status: Status = "interrupted" if kindly else "failed"
         events = () if error is None else (f"{type(error).__name__}: {error}",)
         with contextlib.suppress(RecordError):  # the error that is on its way matters more
             self.finish(None, status, events)

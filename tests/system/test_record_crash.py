@@ -1,4 +1,4 @@
-"""Killed processes, full disks and stubborn folders: whatever was acknowledged can be read back."""
+"""Killed processes and stubborn folders: whatever was acknowledged can be read back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from testbed.errors import RecordError
 from testbed.record.folder import RunFolder, create_run, is_live
 from testbed.record.read import read_run, verify
-from testbed.record.space import NoSpace
 from testbed.record.writer import RunWriter
 from tests.unit.record import factory
 from tests.unit.record.same import assert_same
@@ -182,125 +180,6 @@ def test_a_file_that_cannot_grow_ends_in_one_sentence(tmp_path, seed, limit):
     assert "\n" not in str(caught.value)
     if writer.committed:
         assert_all_there(folder, made, writer.committed)
-
-
-TMPFS = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=24m tmpfs "$0" && exec "$@"']
-
-
-def on_small_disk(tmp_path: Path, script: str) -> subprocess.CompletedProcess:
-    """Run a script whose first argument is a folder on a 24 MB disk; skips where none can be mounted."""
-    if shutil.which("unshare") is None or subprocess.run([*TMPFS, tmp_path, "true"], check=False).returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    code = f"import sys; disk = sys.argv[1]\n{script}"
-    command = [*TMPFS, tmp_path, sys.executable, "-W", "error", "-c", code, tmp_path]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-
-
-PAUSED = """
-import os
-from pathlib import Path
-from testbed.record.folder import create_run
-from testbed.record.read import read_run, verify
-from testbed.record.report import write_report
-from testbed.record.space import NoSpace
-from testbed.record.writer import RunWriter
-from tests.unit.record import factory
-from tests.unit.record.same import assert_same
-
-shape = factory.shape()
-made = [r for r, _ in factory.rounds(1, shape)]
-folder = create_run(Path(disk), "small", 1, factory.CAMPAIGN, [], factory.NOW)
-filler = Path(disk) / "filler"
-filler.write_bytes(bytes(3 << 20))
-with RunWriter(folder, shape) as writer:
-    try:
-        while True:
-            writer.append(made[writer.committed % 4])
-    except NoSpace as error:
-        print(error)
-    full = writer.committed
-    assert len(read_run(folder.path).rounds) == full > 5
-    filler.unlink()
-    assert writer.append(made[full % 4]) == full + 1
-    (Path(disk) / "rest").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
-    writer.finish(None)
-assert verify(folder.path) == (), verify(folder.path)
-run = read_run(folder.path)
-assert run.manifest.status == "complete"
-for row, found in enumerate(run.rounds):
-    assert_same(found, made[row % 4])
-"""
-
-UNSEEN = """
-from pathlib import Path
-from testbed.errors import RecordError
-from testbed.record.folder import create_run
-from testbed.record.read import read_run
-from testbed.record.writer import RunWriter
-from tests.unit.record import factory
-from tests.unit.record.same import assert_same
-
-shape = factory.shape()
-made = [r for r, _ in factory.rounds(1, shape)]
-folder = create_run(Path(disk), "unseen", 1, factory.CAMPAIGN, [], factory.NOW)
-writer = RunWriter(folder, shape, floor_bytes=-(1 << 40))
-try:
-    with writer:
-        while True:
-            writer.append(made[writer.committed % 4])
-except RecordError as error:
-    print(error)
-run = read_run(folder.path)
-assert len(run.rounds) in (writer.committed, writer.committed + 1), (len(run.rounds), writer.committed)
-assert writer.committed > 20
-assert run.manifest.status == "failed", run.manifest
-for row, found in enumerate(run.rounds):
-    assert_same(found, made[row % 4], skip=("seconds",))
-"""
-
-
-def test_a_disk_that_fills_up_pauses_the_run_and_lets_it_go_on(tmp_path):
-    done = on_small_disk(tmp_path, PAUSED)
-    assert done.returncode == 0, done.stderr
-    assert "disk nearly full" in done.stdout
-
-
-def test_a_disk_that_fills_up_unseen_ends_in_one_sentence(tmp_path):
-    done = on_small_disk(tmp_path, UNSEEN)
-    assert done.returncode == 0, done.stderr
-    assert "the writer of the recording failed" in done.stdout
-    assert "No space left on device" in done.stdout
-    assert done.stderr == ""
-
-
-def test_a_run_is_not_begun_on_a_disk_that_is_too_small(tmp_path):
-    script = """
-from pathlib import Path
-from testbed.record.folder import create_run
-from testbed.record.space import NoSpace
-from tests.unit.record import factory
-(Path(disk) / "filler").write_bytes(bytes(12 << 20))
-try:
-    create_run(Path(disk) / "runs", "small", 1, "", [], factory.NOW)
-except NoSpace as error:
-    print(error)
-assert list((Path(disk) / "runs").iterdir()) == []
-"""
-    done = on_small_disk(tmp_path, script)
-    assert done.returncode == 0, done.stderr
-    assert "disk nearly full" in done.stdout
-
-
-def test_a_floor_is_kept_without_a_mount(tmp_path, seed):
-    made = rounds(seed)
-    folder = create_run(tmp_path, "floor", seed, factory.CAMPAIGN, [], factory.NOW)
-    with RunWriter(folder, SHAPE, floor_bytes=1 << 60) as writer:
-        for _ in range(2):
-            with pytest.raises(NoSpace, match="free some space"):
-                writer.append(made[0])
-        writer.finish(None, "failed", ["the disk was full"])
-    assert read_run(folder.path).rounds == ()
-    assert np.size(read_run(folder.path).time_s) == 0
 
 
 def test_a_run_folder_that_vanishes_is_one_sentence(tmp_path, seed):
