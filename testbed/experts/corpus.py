@@ -156,7 +156,8 @@ def main() -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--held-out", type=Path, help="folder for the held-out text that is shipped")
     arguments = parser.parse_args()
-    arguments.texts.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (arguments.texts, arguments.held_out)):
+        folder.mkdir(parents=True, exist_ok=True)
     for domain, (own, more) in RECIPES.items():
         _write(arguments.texts / f"{domain}.txt", _read(arguments.sources, own))
         _write(arguments.texts / f"{domain}.more.txt", _read(arguments.sources, more))

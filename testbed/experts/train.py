@@ -5,7 +5,9 @@
 1. *Seed*: one dense model learns all domains. 2. *Branch*: K copies of its FFNs, copy k tuned on domain k
 with everything else frozen. 3. *Mix*: a gate that starts at the centred means of the domains' hidden states;
 then everything is tuned together, each token on its top experts, without a balance loss: an expert stays the
-expert of its domain (Sukhbaatar et al. 2024, arXiv:2403.07816). Needs torch (extra `train`).
+expert of its domain (Sukhbaatar et al. 2024, arXiv:2403.07816). 4. *Joint*, in longer plans: the same at a higher
+rate, from weights rounded as they are stored and with a draw of its own, so that it may start from a file
+(`--start`) and come out alike. Needs torch (extra `train`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +27,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from testbed.experts.corpus import RECIPES, Split, read_texts
-from testbed.experts.evaluate import Tokens, windows, with_temperature
-from testbed.experts.model import Model, model_from, save_model
+from testbed.experts.evaluate import Tokens, outcome, top, windows, with_temperature
+from testbed.experts.model import SHAPES, Model, load_model, model_from, save_model
 from testbed.experts.network import (
+    Attend,
     Ffn,
     Muon,
     Weights,
+    attention,
     branch_ffn,
     initial_weights,
     logits,
@@ -62,15 +67,18 @@ class Plan:
     seed_steps: int = 1800
     branch_steps: int = 700
     mix_steps: int = 400
+    joint_steps: int = 0
     branch_rate: float = 0.5
     top_k: int = 2
     domain_weight: float = 0.02
+    joint_rate: float = 0.7
+    joint_domain_weight: float = 0.04
     seed: int = 1
 
     def longer(self, times: int) -> Plan:
         """The same plan with `times` the steps."""
-        steps = {name: times * getattr(self, name) for name in ("seed_steps", "branch_steps", "mix_steps")}
-        return replace(self, **steps)
+        phases = ("seed_steps", "branch_steps", "mix_steps", "joint_steps")
+        return replace(self, **{name: times * getattr(self, name) for name in phases})
 
 
 PLANS = {
@@ -85,21 +93,41 @@ VALIDATION = 96
 """Passages of every domain on which the gate's temperature is chosen."""
 
 
-def train(plan: Plan, texts: dict[str, Split], *, compiled: bool = False) -> Model:
-    """Train a model from nothing, as its plan says. `texts` as from `corpus.read_texts`."""
+EVERY = 250
+"""Steps between two looks at the model of the joint phase."""
+
+Watch = Callable[[int, Weights], None]
+
+
+def train(
+    plan: Plan,
+    texts: dict[str, Split],
+    *,
+    compiled: bool = False,
+    start: Model | None = None,
+    watch: Watch = lambda step, weights: None,
+) -> Model:
+    """Train a model as its plan says, from nothing, or its joint phase alone from `start`.
+
+    `texts` as from `corpus.read_texts`; `watch` is called every `EVERY` steps of the joint phase.
+    """
     source = [_joined(texts[domain].training) for domain in plan.domains]
+    weights = _grown(plan, source, compiled) if start is None else weights_of(start)
+    if plan.joint_steps:
+        _joint(plan, weights, source, compiled, watch)
+    return as_model(plan, weights)
+
+
+def _grown(plan: Plan, source: list[Tensor], compiled: bool) -> Weights:
+    """Seed, branch and mix."""
     generator = torch.Generator().manual_seed(plan.seed)
     batches = passages(source, plan.batch // len(source), plan.context, generator)
     weights = initial_weights(plan.layers, plan.width, plan.hidden, generator)
     wrap: Callable[[Loss], Loss] = torch.compile if compiled else lambda loss: loss
+    mixed = mixture_loss(plan, plan.domain_weight, attention)
 
     def dense_loss(held: Weights, batch: Tensor) -> Tensor:
         return next_byte_loss(plan, held, batch, branch_ffn(held, torch.bfloat16))
-
-    def mixture_loss(held: Weights, batch: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        loss = next_byte_loss(plan, held, batch, mixture_ffn(held, plan.top_k, torch.bfloat16, seen))
-        return loss + plan.domain_weight * domain_loss(seen, len(source))
 
     def phase(name: str, loss: Loss, moved: tuple[str, ...], steps: int, scale: float) -> None:
         optimise(name, weights, moved, lambda: loss(weights, next(batches)), steps, scale)
@@ -108,13 +136,48 @@ def train(plan: Plan, texts: dict[str, Split], *, compiled: bool = False) -> Mod
     branch(weights, len(source))
     phase("branch", wrap(dense_loss), ("expert_up", "expert_down"), plan.branch_steps, plan.branch_rate)
     start_gates(plan, weights, next(batches)[:, :-1])
-    phase("mix", mixture_loss, tuple(weights), plan.mix_steps, 0.3)
-    return as_model(plan, weights)
+    phase("mix", mixed, tuple(weights), plan.mix_steps, 0.3)
+    return weights
 
 
-def next_byte_loss(plan: Plan, weights: Weights, batch: Tensor, ffn: Ffn) -> Tensor:
+@torch.no_grad()
+def weights_of(model: Model) -> Weights:
+    """The weights of a whole model, to go on from."""
+    return {name: torch.tensor(getattr(model, name)) for name in SHAPES}
+
+
+def _joint(plan: Plan, weights: Weights, source: list[Tensor], compiled: bool, watch: Watch) -> None:
+    """Everything tuned together, in place, from weights rounded to float16."""
+    for name, held in weights.items():
+        weights[name] = held.detach().half().float()
+    generator = torch.Generator().manual_seed(plan.seed + 1)
+    batches = passages(source, plan.batch // len(source), plan.context, generator)
+    loss = mixture_loss(plan, plan.joint_domain_weight, torch.compile(attention) if compiled else attention)
+    steps = count(1)
+
+    def value() -> Tensor:
+        step = next(steps)
+        if step % EVERY == 0:
+            watch(step, weights)
+        return loss(weights, next(batches))
+
+    optimise("joint", weights, tuple(weights), value, plan.joint_steps, plan.joint_rate)
+
+
+def mixture_loss(plan: Plan, domain_weight: float, attend: Attend) -> Loss:
+    """Loss of the next byte with each token on its best experts, and the gate's pull to the domain."""
+
+    def loss(held: Weights, batch: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        ffn = mixture_ffn(held, plan.top_k, torch.bfloat16, seen)
+        return next_byte_loss(plan, held, batch, ffn, attend) + domain_weight * domain_loss(seen, len(plan.domains))
+
+    return loss
+
+
+def next_byte_loss(plan: Plan, weights: Weights, batch: Tensor, ffn: Ffn, attend: Attend = attention) -> Tensor:
     """Mean negative log-likelihood (nats) of the next byte over passages (B, N + 1)."""
-    made = logits(weights, batch[:, :-1], plan.heads, ffn, torch.bfloat16)
+    made = logits(weights, batch[:, :-1], plan.heads, ffn, torch.bfloat16, attend)
     return functional.cross_entropy(made.flatten(0, 1).float(), batch[:, 1:].flatten())
 
 
@@ -203,13 +266,28 @@ def main() -> None:
     parser.add_argument("--longer", type=int, default=1, help="times the steps of the plan")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="a third faster; needs a C++ compiler")
+    parser.add_argument("--start", help="run the joint phase alone, from this model: a file or a shipped name")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
     plan = PLANS[arguments.plan].longer(arguments.longer)
     texts = read_texts(arguments.texts, plan.domains)
-    model = train(plan, texts, compiled=arguments.compile)
+    start = load_model(arguments.start) if arguments.start else None
+    watch = _keeper(plan, validation_windows(plan, texts), arguments.out)
+    model = train(plan, texts, compiled=arguments.compile, start=start, watch=watch)
     save_model(with_temperature(model, validation_windows(plan, texts)), arguments.out)
+
+
+def _keeper(plan: Plan, validation: Tokens, out: Path) -> Watch:
+    """Logs the accuracy on validation text and keeps the weights so far."""
+
+    def keep(step: int, weights: Weights) -> None:
+        model = as_model(plan, weights)
+        right = outcome(model, validation, top(plan.top_k)).accuracy.mean()
+        LOG.info("joint %d: %.2f %% of validation bytes right with top-%d", step, 100 * right, plan.top_k)
+        save_model(model, out)
+
+    return keep
 
 
 def _joined(slices: tuple[bytes, ...]) -> Tensor:

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from testbed.experts import network, train  # noqa: E402
 from testbed.experts.central import run_centrally  # noqa: E402
 from testbed.experts.corpus import split  # noqa: E402
-from testbed.experts.model import SHAPES  # noqa: E402
+from testbed.experts.model import SHAPES, load_model, save_model  # noqa: E402
 from tests.reference.experts_tiny import tiny_model  # noqa: E402
 
 torch.set_num_threads(1)  # threads that wait for each other are slower than one on products this small
@@ -119,3 +119,22 @@ def test_plans_fit_their_domains():
         assert plan.name == name
         assert plan.batch % len(plan.domains) == 0
         assert plan.width % (2 * plan.heads) == 0
+
+
+def test_choices_sorted_by_expert_find_their_way_back():
+    chosen = torch.tensor([[2, 0], [0, 2], [2, 3], [0, 3]])
+    tokens, sizes, place = network.by_expert(chosen, 4)
+    assert sizes == [network.ROUND, 0, network.ROUND, network.ROUND]
+    expert = torch.arange(4).repeat_interleave(torch.tensor(sizes))
+    assert (expert[place] == chosen.flatten()).all()
+    assert (tokens[place] == torch.arange(4).repeat_interleave(2)).all()
+
+
+def test_the_joint_phase_starts_alike_from_a_file(texts, tmp_path):
+    plan = dataclasses.replace(PLAN, seed_steps=8, branch_steps=4, mix_steps=4)
+    longer = dataclasses.replace(plan, joint_steps=6)
+    save_model(train.train(plan, texts), tmp_path / "start.safetensors")
+    whole = train.train(longer, texts)
+    resumed = train.train(longer, texts, start=load_model(tmp_path / "start.safetensors"))
+    for name in SHAPES:
+        assert (getattr(whole, name) == getattr(resumed, name)).all()
