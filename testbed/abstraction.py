@@ -81,10 +81,14 @@ class AbstractNode:
         """What was sent is over."""
         self._ledger.payload.clear()
 
-    def gate(self, layer: int) -> Gated:
-        """Attention and gate of `layer` on the own tokens."""
+    def resume(self, batch: int, layer: int) -> None:
+        """Take up the tokens of `batch` as they were when `layer` began."""
+        self._worker.resume(batch, layer)
+
+    def gate(self, layer: int, own: bool = True) -> Gated:
+        """Begin `layer`, with the own tokens or for those of others alone."""
         self._ledger.gathered.clear()
-        return self._worker.gate(layer)
+        return self._worker.gate(layer, own)
 
     def send(self, slot: Slot) -> Sent:
         """Leave the payload of `slot` for its destinations."""

@@ -57,10 +57,14 @@ class LocalNode:
         """Take up the tokens of `batch`."""
         self._worker.begin(batch)
 
-    def gate(self, layer: int) -> Gated:
-        """Attention and gate of `layer` on the own tokens."""
+    def resume(self, batch: int, layer: int) -> None:
+        """Take up the tokens of `batch` as they were when `layer` began."""
+        self._worker.resume(batch, layer)
+
+    def gate(self, layer: int, own: bool = True) -> Gated:
+        """Begin `layer`, with the own tokens or for those of others alone."""
         self._soft.clear()
-        return self._worker.gate(layer)
+        return self._worker.gate(layer, own)
 
     def compute(self, layer: int) -> int:
         """Apply the own expert to every state that was received; how many there were."""

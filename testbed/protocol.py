@@ -159,6 +159,10 @@ class Node(Protocol):
         """Take up the tokens of `batch` = 0…; what an earlier batch left behind is forgotten."""
         ...
 
+    def resume(self, batch: int, layer: int) -> None:
+        """Take up the tokens of `batch` as they were when `layer` began; NodeFailed where that is not known."""
+        ...
+
     def sound(self, number: int) -> float:
         """Put sounding frame `number` on the air; its length in seconds."""
         ...
@@ -171,8 +175,11 @@ class Node(Protocol):
         """Take whatever is on the air off."""
         ...
 
-    def gate(self, layer: int) -> Gated:
-        """Attention and gate of `layer` on the own tokens; the hidden states stay here."""
+    def gate(self, layer: int, own: bool = True) -> Gated:
+        """Begin `layer`: attention and gate on the own tokens, whose hidden states stay here.
+
+        Without `own` only the expert takes part, for tokens of others: the own ones wait, and no scores come back.
+        """
         ...
 
     def send(self, slot: Slot) -> Sent:

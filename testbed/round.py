@@ -8,7 +8,7 @@ may live in this process or behind sockets, with real or simulated radios.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -49,10 +49,11 @@ def run_round(
     frames: FrameCounter,
     clock: Clock,
     previous: Plan | None = None,
+    sources: Collection[int] | None = None,
 ) -> tuple[RoundRecord, Plan]:
-    """One layer for every token of every live node.
+    """One layer for every token of the live nodes among `sources`; all live nodes lend their experts.
 
-    Nodes that die are left out from then on: their tokens end with them, and tokens of others that had
+    Nodes that die are left out from then on: their tokens stay behind, and tokens of others that had
     chosen their experts choose again among the rest.
 
     Args:
@@ -63,6 +64,7 @@ def run_round(
         frames: source of frame numbers, never repeated in a run.
         clock: monotonic seconds, for the record's timings.
         previous: plan of the round before, a warm start.
+        sources: nodes whose tokens take part, all where None.
 
     Returns:
         The record of the round, and its plan.
@@ -71,7 +73,7 @@ def run_round(
     with watch.phase("sound"):
         measured, sounding_s = sound(fleet, frames, settings)
     with watch.phase("gate"):
-        gated = fleet.ask(fleet.alive(), lambda node: node.gate(layer))
+        gated = fleet.ask(fleet.alive(), lambda node: node.gate(layer, sources is None or node.index in sources))
         scores = {k: answer.score for k, answer in gated.items()}
     with watch.phase("schedule"):
         plan = decide(settings, pose_alive(fleet, settings, layer, scores, measured), measured, previous)

@@ -7,6 +7,7 @@ payload bytes, whoever carries them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,34 @@ Floats = NDArray[np.float32]
 Payload = NDArray[np.uint8]
 Row = tuple[int, int]
 """A token of anybody: (node that owns it, row in that node's batch)."""
+
+
+class Shelf(Protocol):
+    """Where a worker keeps its tokens between layers, so that another process can take them up."""
+
+    def keep(self, batch: int, layer: int, x: Floats) -> None:
+        """The tokens (N, d) of `batch` before `layer`; the layer before that is kept too, older ones need not be."""
+        ...
+
+    def recall(self, batch: int, layer: int) -> Floats | None:
+        """What was kept, None where nothing was."""
+        ...
+
+
+class MemoryShelf:
+    """Keeps tokens as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], Floats] = {}
+
+    def keep(self, batch: int, layer: int, x: Floats) -> None:
+        """The tokens (N, d) of `batch` before `layer`."""
+        before = (batch, layer - 1)
+        self._kept = {(batch, layer): x} | ({before: self._kept[before]} if before in self._kept else {})
+
+    def recall(self, batch: int, layer: int) -> Floats | None:
+        """What was kept, None where nothing was."""
+        return self._kept.get((batch, layer))
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,7 @@ class _Layer:
         hidden: (N, d) before the experts, for the residual; states: (N, d) what experts are asked.
         score: (N, K) gate scores.
         outputs: (N, K, d) results that came back; arrived: (N, K) which.
+        own: the own tokens take part; else N is 0.
         asked: states that others sent; answers: this expert's results on them.
     """
 
@@ -55,6 +85,7 @@ class _Layer:
     score: NDArray[np.float64]
     outputs: Floats
     arrived: NDArray[np.bool_]
+    own: bool
     asked: dict[Row, Floats] = field(default_factory=dict)
     answers: dict[Row, Floats] = field(default_factory=dict)
 
@@ -69,16 +100,25 @@ class Worker:
         passages: (passes, C + N + 1) bytes of this node's text: C bytes of context, read by the own expert
             without the air, then N tokens, each of which predicts the byte after it.
         context: C.
+        shelf: where the tokens are kept between layers; in memory where None.
     """
 
     def __init__(
-        self, index: int, model: Model, settings: WorkerSettings, passages: NDArray[np.uint8], context: int
+        self,
+        index: int,
+        model: Model,
+        settings: WorkerSettings,
+        passages: NDArray[np.uint8],
+        context: int,
+        shelf: Shelf | None = None,
     ) -> None:
         self.index = index
         self._model = model
         self._settings = settings
         self._passages = passages
         self._context = context
+        self._shelf = shelf or MemoryShelf()
+        self._batch = 0
         self._target: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._x: Floats = np.zeros((0, model.width), np.float32)
         self._caches: list[Cache | None] = [None] * model.layers
@@ -91,11 +131,24 @@ class Worker:
 
     def begin(self, batch: int) -> None:
         """Read the context of passage `batch` and embed its tokens."""
-        passage = self._passages[batch]
+        self._batch, passage = batch, self._passages[batch]
         tokens, self._target = passage[self._context : -1], passage[self._context + 1 :]
         self._caches = self._read_context(passage[: self._context])
         self._x = layers.embed(self._model, tokens, self._context)
         self._now = None
+
+    def resume(self, batch: int, layer: int) -> None:
+        """Take up the tokens of `batch` as they were when `layer` began.
+
+        Raises:
+            NodeFailed: they were not kept.
+        """
+        self.begin(batch)
+        if layer > 0:
+            x = self._shelf.recall(batch, layer)
+            if x is None or x.shape != self._x.shape:
+                raise NodeFailed(f"node {self.index} kept no tokens of batch {batch} before layer {layer}")
+            self._x = x
 
     def _read_context(self, context: NDArray[np.uint8]) -> list[Cache | None]:
         if context.size == 0:
@@ -109,17 +162,24 @@ class Worker:
             caches.append(cache)
         return caches
 
-    def gate(self, layer: int) -> Gated:
-        """Attention and gate of `layer` on the own tokens."""
+    def gate(self, layer: int, own: bool = True) -> Gated:
+        """Begin `layer`: attention and gate on the own tokens, or without `own` the expert alone."""
+        if own:
+            hidden, states, score = self._gate(layer)
+        else:
+            hidden, states = self._x[:0], self._x[:0]
+            score = np.zeros((0, self._settings.experts))
+        tokens, experts = score.shape
+        outputs = np.zeros((tokens, experts, self._model.width), np.float32)
+        self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_), own)
+        return Gated(score)
+
+    def _gate(self, layer: int) -> tuple[Floats, Floats, NDArray[np.float64]]:
         hidden, _ = layers.attend(self._model, layer, self._x, self._caches[layer])
         states = layers.expert_input(self._model, layer, hidden)
         score = layers.gate_scores(self._model, layer, states, self._settings.temperature)
         score = score[:, : self._settings.experts]
-        score = score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
-        tokens, experts = score.shape
-        outputs = np.zeros((tokens, experts, self._model.width), np.float32)
-        self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_))
-        return Gated(score)
+        return hidden, states, score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
 
     def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
         """Combine the results of `selected` (N, K) and end the layer.
@@ -127,6 +187,9 @@ class Worker:
         A token that all its experts failed is served by the own expert, which needs no radio.
         """
         now = self._current()
+        if not now.own:
+            self._now = None
+            return Aggregated(np.zeros(0, np.bool_), np.zeros(0, np.bool_))
         arrived = now.arrived & selected
         fallback = np.logical_not(arrived.any(axis=1) | selected[:, self.index])
         local = selected[:, self.index] | fallback
@@ -136,6 +199,7 @@ class Worker:
             arrived[local, self.index] = True
         lost = np.asarray((selected & ~arrived).any(axis=1))
         self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
+        self._shelf.keep(self._batch, layer + 1, self._x)
         self._now = None
         return Aggregated(lost, np.asarray(fallback))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,12 @@ class Totals:
     hits: list[float] = field(default_factory=list)
     central_hits: list[float] = field(default_factory=list)
 
-    def add(self, record: RoundRecord, expected: int, predictions: Predictions | None) -> None:
-        """One more round, in which `expected` tokens began; those of dead nodes count as lost."""
-        missing = expected - record.source.size
+    def add(self, record: RoundRecord, predictions: Predictions | None) -> None:
+        """One more round, and the tokens that ended a layer in it."""
         self.rounds += 1
-        self.tokens += expected
+        self.tokens += record.source.size
         self.relaxed += int(record.relaxed.sum())
-        self.lost += int(record.lost.sum()) + missing
+        self.lost += int(record.lost.sum())
         for traffic in (record.forward, record.back):
             self.sent += int(traffic.sent.sum())
             self.failed += int(traffic.failed.sum())
@@ -53,6 +53,11 @@ class Totals:
         if predictions is not None:
             self.hits += list(predictions.predicted == predictions.target)
             self.central_hits += list(predictions.central == predictions.target)
+
+    def miss(self, tokens: int) -> None:
+        """Tokens that never ended a layer, because their node is dead."""
+        self.tokens += tokens
+        self.lost += tokens
 
     def summary(self, run_dir: str, seconds: float) -> Summary:
         """The closing figures."""
@@ -74,7 +79,11 @@ class Totals:
 
 
 OnRound = Callable[[RoundRecord, Predictions | None], None]
-"""Told every round, and with the last round of a batch how its tokens ended."""
+"""Told every round, and with the last layer of tokens how they ended."""
+
+REJOIN_S = 6.0
+"""How long a batch waits at its end for nodes that may come back."""
+_LOOK_S = 0.01
 
 
 def conduct(
@@ -88,6 +97,10 @@ def conduct(
 ) -> Totals:
     """All batches through all layers; stops between rounds when `stopping` says so, or when no node is left.
 
+    A node that is lost comes back with its tokens where they were; the layer that is furthest behind is done
+    first, by the nodes whose tokens are there, until all are together again. So every token goes through every
+    layer once. Tokens of a node that does not come back within `REJOIN_S` of the others' last layer are lost.
+
     Args:
         campaign: the whole campaign.
         model: the whole model, for the central reference alone.
@@ -98,24 +111,56 @@ def conduct(
     """
     settings = round_settings(campaign, model)
     frames, totals = FrameCounter(), Totals()
-    expected = campaign.nodes.count * campaign.nodes.tokens
     for batch in range(campaign.passes):
         fleet.begin(batch)
+        done = [0] * len(fleet)
         plan = None
-        for layer in range(model.layers):
-            if stopping() or not fleet.alive():
-                return totals
-            record, plan = run_round(totals.rounds, layer, fleet, settings, frames, clock, plan)
+        while not stopping() and (layer := _next_layer(fleet, batch, done, model.layers, clock, stopping)) is not None:
+            sources = [k for k in fleet.alive() if done[k] == layer]
+            record, plan = run_round(totals.rounds, layer, fleet, settings, frames, clock, plan, sources)
             last = layer == model.layers - 1
-            predictions = score_batch(campaign, model, fleet, batch) if last else None
-            totals.add(record, expected, predictions)
+            predictions = score_batch(campaign, model, fleet, batch, sources) if last else None
+            record = ended_only(record, fleet.alive_mask())
+            for k in set(sources) & set(fleet.alive()):
+                done[k] += 1
+            totals.add(record, predictions)
             on_round(record, predictions)
+        for k, layers in enumerate(done):
+            if left := campaign.nodes.tokens * (max(done) - layers):
+                totals.miss(left)
+                fleet.note(f"node {k} did not come back: its {campaign.nodes.tokens} tokens end before layer {layers}")
+        if stopping() or not fleet.alive():
+            break
     return totals
 
 
-def score_batch(campaign: Campaign, model: Model, fleet: Fleet, batch: int) -> Predictions:
-    """What the live nodes predicted, beside the same model on the same tokens in one place."""
-    answers = fleet.ask(fleet.alive(), lambda node: node.predict())
+def _next_layer(
+    fleet: Fleet, batch: int, done: Sequence[int], layers: int, clock: Clock, stopping: Callable[[], bool]
+) -> int | None:
+    """The layer that is furthest behind among live nodes, of which some may just be back; None when all is done."""
+    deadline = clock() + REJOIN_S
+    while True:
+        fleet.take_back(batch, done)
+        layer = min((done[k] for k in fleet.alive()), default=layers)
+        if layer < layers:
+            return layer
+        if stopping() or clock() >= deadline or not fleet.missing():
+            return None
+        time.sleep(_LOOK_S)
+
+
+def ended_only(record: RoundRecord, alive: NDArray[np.bool_]) -> RoundRecord:
+    """The record without the tokens of nodes that died in it: their layer is done again when they are back."""
+    kept = alive[record.source]
+    if kept.all():
+        return record
+    names = ("source", "score", "selected", "relaxed", "lost", "fallback")
+    return replace(record, alive=alive, **{name: getattr(record, name)[kept] for name in names})
+
+
+def score_batch(campaign: Campaign, model: Model, fleet: Fleet, batch: int, sources: Sequence[int]) -> Predictions:
+    """What the live nodes of `sources` predicted, beside the same model on the same tokens in one place."""
+    answers = fleet.ask(sources, lambda node: node.predict())
     nodes = sorted(answers)
     empty = np.zeros(0, np.uint8)
     return Predictions(

@@ -17,7 +17,7 @@ from testbed.agents.processes import Children
 from testbed.agents.warm import warm_scheduler
 from testbed.campaign import VIRTUAL, Campaign
 from testbed.errors import LinkError, RadioError
-from testbed.fleet import Fleet
+from testbed.fleet import Care, Fleet
 from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
 from testbed.link.remote import RemoteNode
@@ -63,7 +63,7 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
             children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
         warm_scheduler()
         _wait_joined(hub, children)
-        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map, lambda k: _take_off_the_air(radios[k]))
+        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map, Care(lambda k: _take_off_the_air(radios[k])))
 
 
 def _take_off_the_air(radio: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from testbed.protocol import Aggregated, Gated, Prediction, Reception, Sent, Slot, Sounding
 
-VERSION = 1
+VERSION = 2
 
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -69,6 +69,13 @@ class Begin(Message, frozen=True):
     batch: Count
 
 
+class Resume(Message, frozen=True):
+    """Take up the tokens of a batch as they were when a layer began."""
+
+    batch: Count
+    layer: Count
+
+
 class Sound(Message, frozen=True):
     """Put a sounding frame on the air."""
 
@@ -87,9 +94,10 @@ class Silence(Message, frozen=True):
 
 
 class Gate(Message, frozen=True):
-    """Attention and gate of a layer."""
+    """Begin a layer, with the own tokens or for those of others alone."""
 
     layer: Count
+    own: bool
 
 
 class Send(Message, frozen=True):
@@ -183,7 +191,7 @@ class Failed(Message, frozen=True):
     text: Text
 
 
-Request = Begin | Sound | Measure | Silence | Gate | Send | Receive | Compute | Aggregate | Predict
+Request = Begin | Resume | Sound | Measure | Silence | Gate | Send | Receive | Compute | Aggregate | Predict
 Reply = Done | OnAir | Measured | Scores | Transmitted | Heard | Computed | LayerEnded | Predicted | Failed
 
 

@@ -23,8 +23,8 @@ OTHER_S = 30.0
 class RemoteNode:
     """Node `index` of `hub` as a `testbed.protocol.Node`.
 
-    `begin` binds to the process that is there; when that one is lost, every verb that needs what it held
-    raises `NodeLost` until the next `begin`, even if another process has joined in its place.
+    `begin` and `resume` bind to the process that is there; when that one is lost, every verb that needs what it
+    held raises `NodeLost` until the next of these two, even if another process has joined in its place.
     """
 
     def __init__(self, hub: Hub, index: int, timeout_s: Mapping[type[m.Message], float] = TIMEOUT_S) -> None:
@@ -41,6 +41,11 @@ class RemoteNode:
         self._bound = self._hub.incarnation(self._index)
         self._ask(m.Begin(batch), m.Done)
 
+    def resume(self, batch: int, layer: int) -> None:
+        """Take up the tokens of `batch` as they were when `layer` began."""
+        self._bound = self._hub.incarnation(self._index)
+        self._ask(m.Resume(batch, layer), m.Done)
+
     def sound(self, number: int) -> float:
         """Put sounding frame `number` on the air; its length in seconds."""
         return self._ask(m.Sound(number), m.OnAir).seconds
@@ -53,9 +58,9 @@ class RemoteNode:
         """Take whatever is on the air off."""
         self._ask(m.Silence(), m.Done)
 
-    def gate(self, layer: int) -> Gated:
-        """Attention and gate of `layer` on the node's tokens."""
-        return self._ask_bound(m.Gate(layer), m.Scores).gated
+    def gate(self, layer: int, own: bool = True) -> Gated:
+        """Begin `layer`, with the node's own tokens or for those of others alone."""
+        return self._ask_bound(m.Gate(layer, own), m.Scores).gated
 
     def send(self, slot: Slot) -> Sent:
         """Put the frame of `slot` on the air."""
@@ -99,6 +104,9 @@ def serve_node(node: Node) -> Callable[[m.Request], m.Reply]:
             case m.Begin(batch):
                 node.begin(batch)
                 return m.Done()
+            case m.Resume(batch, layer):
+                node.resume(batch, layer)
+                return m.Done()
             case m.Sound(number):
                 return m.OnAir(node.sound(number))
             case m.Measure(source, number):
@@ -106,8 +114,8 @@ def serve_node(node: Node) -> Callable[[m.Request], m.Reply]:
             case m.Silence():
                 node.silence()
                 return m.Done()
-            case m.Gate(layer):
-                return m.Scores(node.gate(layer))
+            case m.Gate(layer, own):
+                return m.Scores(node.gate(layer, own))
             case m.Send(slot):
                 return m.Transmitted(node.send(slot))
             case m.Receive(slot):

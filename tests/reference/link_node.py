@@ -30,6 +30,9 @@ class ReferenceNode:
     def begin(self, batch: int) -> None:
         self.batch = batch
 
+    def resume(self, batch: int, layer: int) -> None:
+        self.batch = batch
+
     def sound(self, number: int) -> float:
         self.asked += 1
         self.on_air = number
@@ -48,7 +51,7 @@ class ReferenceNode:
     def silence(self) -> None:
         self.on_air = -1
 
-    def gate(self, layer: int) -> Gated:
+    def gate(self, layer: int, own: bool = True) -> Gated:
         if layer == 999:
             raise ZeroDivisionError("a bug")
         return Gated(self._draw(self.batch, layer).dirichlet(np.ones(4), 16))

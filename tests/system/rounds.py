@@ -11,7 +11,7 @@ from testbed.agents.assemble import air_settings, check, local_node
 from testbed.agents.conduct import Totals, conduct
 from testbed.campaign import Campaign, load_campaign
 from testbed.experts.model import Model
-from testbed.fleet import Fleet
+from testbed.fleet import Care, Fleet
 from testbed.outcome import RoundRecord
 from testbed.protocol import Node
 from testbed.radio.air import Air
@@ -33,7 +33,11 @@ class Run:
     totals: Totals
 
 
-def run(overrides: dict[str, object] | None = None, disturb: Callable[[Node], Node] = lambda node: node) -> Run:
+def run(
+    overrides: dict[str, object] | None = None,
+    disturb: Callable[[Node], Node] = lambda node: node,
+    care: Care | None = None,
+) -> Run:
     """A small campaign with `overrides`; `disturb` may put something between the round and each node."""
     campaign = load_campaign(None, SMALL | (overrides or {}))
     model, air = check(campaign), Air(air_settings(campaign))
@@ -49,6 +53,6 @@ def run(overrides: dict[str, object] | None = None, disturb: Callable[[Node], No
         for k in range(campaign.nodes.count):
             radio = radios.enter_context(open_radio("sim:", unit=k, ether=air))
             nodes.append(disturb(local_node(campaign, model, k, radio)))
-        fleet = Fleet(nodes)
+        fleet = Fleet(nodes, care=care)
         totals = conduct(campaign, model, fleet, on_round=keep, stopping=lambda: False, clock=time.monotonic)
     return Run(campaign, model, air, records, predictions, totals)

@@ -15,6 +15,7 @@ from testbed.agents.fading_world import channel_fleet
 from testbed.campaign import load_campaign
 from testbed.errors import NodeLost
 from testbed.experts.central import run_choosing
+from testbed.fleet import Care
 from testbed.ofdm.frame_format import MAX_SYMBOLS
 from testbed.protocol import Node
 from testbed.radio.channel import frequency_response
@@ -212,3 +213,39 @@ def test_a_node_that_dies_at_any_step_is_left_out_and_the_run_goes_on(verb: str)
     tokens = survived.campaign.nodes.tokens
     assert survived.totals.tokens == survived.totals.rounds * tokens * survived.campaign.nodes.count
     assert survived.totals.lost >= tokens * len(dead)
+
+
+class Fainting(Dying):
+    """A node that is lost once, when it is asked for `verb` the `count`-th time, and comes back."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._verb:
+            self._left -= 1
+            if self._left == 0:
+                raise NodeLost(f"node {self._node.index} fainted at {name}")
+        return getattr(self._node, name)
+
+
+STEPS = ["sound", "measure", "gate", "send", "receive", "compute", "aggregate", "predict"]
+
+
+@pytest.mark.parametrize("verb", STEPS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_node_that_comes_back_loses_no_token_and_counts_none_twice(good: Run, verb: str, count: int) -> None:
+    def disturb(node: Node) -> Node:
+        return Fainting(node, verb, count) if node.index == 1 else node  # type: ignore[return-value]
+
+    count = 1 if verb == "predict" else count
+    survived = run({"channel.snr_db": 30.0}, disturb, Care(back=lambda node: True))
+    K, N, L = survived.campaign.nodes.count, survived.campaign.nodes.tokens, survived.model.layers
+    ended = [(record.layer, int(k)) for record in survived.records for k in record.source]
+    assert sorted(ended) == sorted((layer, k) for layer in range(L) for k in range(K) for _ in range(N))
+    assert survived.totals.tokens == L * K * N
+    assert survived.totals.lost == sum(int(record.lost.sum()) for record in survived.records)
+    nodes = np.concatenate([p.node for p in survived.predictions])
+    assert sorted(nodes) == sorted(np.repeat(np.arange(K), N))
+    events = [event for record in survived.records for event in record.events]
+    assert any("node 1 dropped" in event for event in events)
+    assert "node 1 is back" in events
+    assert len(survived.records) == L + 1  # its layer was done again, for its own tokens alone
+    assert {int(k) for record in survived.records for k in record.source if record.source.size == N} == {1}

@@ -14,7 +14,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from testbed.link.agent_session import AgentSession
 from testbed.link.codec import pack, unpack
 from testbed.link.controller_session import MALFORMED_LIMIT, ControllerSession
-from testbed.link.messages import Bye, Done, Heartbeat, Hello, OnAir, Refused, Sound, ToAgent, ToController, Welcome
+from testbed.link.messages import (
+    VERSION,
+    Bye,
+    Done,
+    Heartbeat,
+    Hello,
+    OnAir,
+    Refused,
+    Sound,
+    ToAgent,
+    ToController,
+    Welcome,
+)
 from testbed.link.session import (
     Admitted,
     Answered,
@@ -35,7 +47,7 @@ def controller() -> ControllerSession:
     return ControllerSession(("zero", "one"), epoch=99)
 
 
-def hello(node: int = 0, incarnation: int = 7, version: int = 1) -> ToController:
+def hello(node: int = 0, incarnation: int = 7, version: int = VERSION) -> ToController:
     return ToController(0, node, incarnation, 0, Hello(version))
 
 
@@ -97,12 +109,12 @@ def test_a_node_beyond_the_run_is_denied(node: int) -> None:
     assert isinstance(controller().received(HERE, node, hello(node), 10.0)[0], Denied)
 
 
-@pytest.mark.parametrize("version", [0, 2, 1 << 60])
+@pytest.mark.parametrize("version", [0, VERSION + 1, 1 << 60])
 def test_another_version_is_denied_by_name(version: int) -> None:
     session = controller()
     denied, refused = session.received(HERE, 0, hello(version=version), 10.0)
     assert f"version {version}" in denied.reason
-    assert "the controller 1" in denied.reason
+    assert f"the controller {VERSION}" in denied.reason
     assert refused.message.body == Refused(denied.reason)
     assert session.alive() == (False, False)
 
@@ -249,9 +261,9 @@ def test_the_controller_wakes_for_what_comes_first() -> None:
 
 def test_an_agent_says_hello_until_it_is_welcomed() -> None:
     session = AgentSession(3, incarnation=7)
-    assert bodies(session.tick(10.0)) == [Hello(1)]
+    assert bodies(session.tick(10.0)) == [Hello(VERSION)]
     assert session.tick(10.2) == []
-    assert bodies(session.tick(10.25)) == [Hello(1)]
+    assert bodies(session.tick(10.25)) == [Hello(VERSION)]
     welcome = ToAgent(99, 3, 7, 0, Welcome(0.75, 0.25, "setup"))
     assert session.received(welcome, 10.3) == [Admitted("setup")]
     assert session.received(welcome, 10.4) == []
