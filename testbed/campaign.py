@@ -27,6 +27,7 @@ VIRTUAL = "virtual-pluto"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Decibel = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]
 
 
@@ -98,6 +99,7 @@ class ChannelTable(Table):
     clock_ppm: NonNegative = Field(10.0, le=100, description="each unit's clock error is within ±this")
     noise_figure_db: NonNegative = Field(8.0, le=60)
     reciprocal: bool = Field(False, description="i→j and j→i fade alike")
+    correlation: float = Field(0.0, ge=0, le=1, description="share of fading power that all links have in common")
 
 
 class ScheduleTable(Table):
@@ -105,7 +107,9 @@ class ScheduleTable(Table):
 
     scheduler: str = Field("jesa", description="see `testbed schedulers`")
     qos: float = Field(1.0, gt=0, le=1, description="z: demanded sum of gate scores in layer 0")
-    importance: float = Field(0.8, gt=0, le=1, description="γ0: layer l (from 1) demands z·γ0^l")
+    importance: list[Share] | Share = Field(
+        0.8, description="γ0: layer l (from 1) demands z·γ0^l; a list gives γ of each layer instead"
+    )
     max_experts: int = Field(2, ge=1, description="D: most experts a token may use")
     hops: Literal[1, 2] = Field(2, description="price the way back too (2), or the way out alone (1)")
     rate: Literal["mcs", "shannon"] = Field("mcs", description="rate of a subcarrier for the scheduler")
@@ -167,6 +171,18 @@ class Campaign(Table):
         """(K,) joule a token."""
         prices = self.nodes.compute_energy_j
         return list(prices) if isinstance(prices, list) else [prices] * self.nodes.count
+
+    def importance_by_layer(self, layers: int) -> tuple[float, ...]:
+        """(L,) γ of each layer; CampaignError when a list has another length."""
+        given = self.schedule.importance
+        if isinstance(given, list):
+            if len(given) != layers:
+                raise CampaignError(
+                    f"schedule.importance has {len(given)} values for a model of {layers} layers: "
+                    "give one for each layer, or a single number"
+                )
+            return tuple(given)
+        return tuple(given ** (layer + 1) for layer in range(layers))
 
     def ofdm_grid(self) -> Grid:
         """The grid this campaign asks for.

@@ -30,7 +30,7 @@ class RoundSettings:
     Attributes:
         grid: OFDM grid.
         scheduler: name in the registry of `testbed.schedule`.
-        z, gamma0: layer l = 0… demands a score sum of z·γ0^(l+1) (dmoe-model.md 3.6, inferred).
+        z, gamma: layer l = 0…L−1 demands a score sum of z·gamma[l] (γ0^(l+1): dmoe-model.md 3.6, inferred).
         max_experts: D.
         hops: 2 prices both directions, 1 the way out alone.
         rate: "mcs" = what the frame carries at this SNR, "shannon" = B0·log2(1 + SNR).
@@ -46,7 +46,7 @@ class RoundSettings:
     grid: Grid
     scheduler: str
     z: float
-    gamma0: float
+    gamma: tuple[float, ...]
     max_experts: int
     hops: int
     rate: str
@@ -60,7 +60,7 @@ class RoundSettings:
 
     def qos(self, layer: int) -> float:
         """z·γ(l) of layer 0…L−1."""
-        return float(self.z * self.gamma0 ** (layer + 1))
+        return self.z * self.gamma[layer]
 
     @property
     def full_band_power_w(self) -> float:

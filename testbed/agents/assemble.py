@@ -51,6 +51,7 @@ def check(campaign: Campaign) -> Model:
         )
     if M < 1:
         raise CampaignError("the grid leaves no data subcarrier")
+    campaign.importance_by_layer(model.layers)
     return model
 
 
@@ -84,7 +85,7 @@ def round_settings(campaign: Campaign, model: Model) -> RoundSettings:
         grid=grid,
         scheduler=schedule.scheduler,
         z=schedule.qos,
-        gamma0=schedule.importance,
+        gamma=campaign.importance_by_layer(model.layers),
         max_experts=schedule.max_experts,
         hops=schedule.hops,
         rate=schedule.rate,
@@ -143,6 +144,7 @@ def air_settings(campaign: Campaign) -> AirSettings:
         noise_figure_db=table.noise_figure_db,
         full_scale_dbm=campaign.radio.full_scale_dbm,
         reciprocal=table.reciprocal,
+        correlation=table.correlation,
         seed=campaign.seed,
     )
 

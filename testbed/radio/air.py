@@ -47,6 +47,7 @@ class AirSettings:
         full_scale_dbm: transmit power of a full-scale sample at gain 0; at a receiver, the power that
             drives the converter to full scale at gain 0.
         reciprocal: i→j and j→i fade alike.
+        correlation: share ρ of the fading power that all links have in common: two links have correlation ρ.
         seed: of everything drawn.
     """
 
@@ -59,6 +60,7 @@ class AirSettings:
     full_scale_dbm: float
     reciprocal: bool
     seed: int
+    correlation: float = 0.0
 
     @property
     def units(self) -> int:
@@ -175,12 +177,18 @@ def thermal_noise_dbm(bandwidth_hz: float) -> float:
 
 
 def draw_links(settings: AirSettings) -> dict[tuple[int, int], channel.Fading]:
-    """The fading of every directed link, each from a seed of its own."""
+    """The fading of every directed link, each from a seed of its own, and a common part where they correlate."""
     profile = channel.load_profile(settings.profile)
 
-    def draw(i: int, j: int) -> channel.Fading:
+    def draw_alone(i: int, j: int) -> channel.Fading:
         rng = np.random.default_rng([settings.seed, 0, i, j])
         return channel.draw_fading(profile, settings.delay_spread_s, settings.doppler_hz, rng)
+
+    common = draw_alone(settings.units, settings.units)
+
+    def draw(i: int, j: int) -> channel.Fading:
+        own = draw_alone(i, j)
+        return channel.mix_fading(own, common, settings.correlation) if settings.correlation else own
 
     links = [(i, j) for i in range(settings.units) for j in range(settings.units) if i != j]
     return {(i, j): draw(min(i, j), max(i, j)) if settings.reciprocal else draw(i, j) for i, j in links}

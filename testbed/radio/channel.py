@@ -36,6 +36,7 @@ from testbed.radio.fading import (
     draw_fading,
     frequency_response,
     load_profile,
+    mix_fading,
     tap_gains,
 )
 from testbed.radio.front_end import IDEAL, Impairments, finite_samples, receive_front_end, wiener_step_variance
@@ -52,6 +53,7 @@ __all__ = [
     "frequency_response",
     "load_profile",
     "log_distance_loss_db",
+    "mix_fading",
     "noise_power_w",
     "propagate",
     "receive_front_end",

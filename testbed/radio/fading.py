@@ -114,6 +114,15 @@ def draw_fading(
     return Fading(profile.delays * delay_spread_s, amplitude, frequency)
 
 
+def mix_fading(own: Fading, common: Fading, share: float) -> Fading:
+    """√(1 − share)·own + √share·common, of one profile: mean power stays 1; SignalError for a share beyond 0…1."""
+    _at_least("share", share, 0.0)
+    _at_least("1 − share", 1.0 - share, 0.0)
+    parts = np.sqrt(1.0 - share) * own.amplitudes, np.sqrt(share) * common.amplitudes
+    frequencies = np.concatenate([own.frequencies_hz, common.frequencies_hz], axis=1)
+    return Fading(own.delays_s, np.concatenate(parts, axis=1), frequencies)
+
+
 def tap_gains(fading: Fading, time_s: ArrayLike) -> Complexes:
     """Complex tap gains (t, K) at times time_s (t,) in seconds."""
     time = np.asarray(time_s, dtype=float)[:, None]

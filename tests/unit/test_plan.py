@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from testbed.agents.assemble import CHECKSUM_BITS
+from testbed.agents.assemble import CHECKSUM_BITS, check
+from testbed.campaign import load_campaign
+from testbed.errors import CampaignError
 from testbed.exchange import retry_mcs
 from testbed.ofdm.grid import PRESETS
 from testbed.ofdm.mcs import MCS, effective_snr
@@ -22,7 +24,7 @@ SETTINGS = RoundSettings(
     grid=GRID,
     scheduler="jesa",
     z=1.0,
-    gamma0=0.7,
+    gamma=(0.7, 0.49, 0.343),
     max_experts=2,
     hops=2,
     rate="mcs",
@@ -128,3 +130,15 @@ def test_what_failed_is_sent_again_with_a_scheme_that_can_succeed() -> None:
     assert retry_mcs(SETTINGS, top, heard(-30.0), attempt=0) == 0
     deaf = Reception(False, np.zeros(1, np.bool_), np.nan, np.nan, np.zeros(0, np.complex64))
     assert retry_mcs(SETTINGS, top, deaf, attempt=1) == top
+
+
+def test_importance_by_layer_is_a_power_or_a_list() -> None:
+    falling = load_campaign(None, {"schedule.importance": 0.5})
+    assert falling.importance_by_layer(3) == (0.5, 0.25, 0.125)
+    given = load_campaign(None, {"schedule.importance": [0.2, 1.0], "schedule.qos": 0.5})
+    assert given.importance_by_layer(2) == (0.2, 1.0)
+    assert replace(SETTINGS, z=0.5, gamma=(0.2, 1.0)).qos(1) == 0.5
+    with pytest.raises(CampaignError, match="2 values for a model of 4 layers"):
+        check(given)
+    with pytest.raises(CampaignError, match="importance"):
+        load_campaign(None, {"schedule.importance": [0.2, 1.5]})

@@ -91,6 +91,21 @@ def test_directions_fade_alone_unless_the_air_is_reciprocal() -> None:
     np.testing.assert_array_equal(there, back)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_links_correlate_as_much_as_asked_and_keep_their_power(share: float) -> None:
+    frequency_hz = np.linspace(-4e5, 4e5, 3)
+    h = np.array(
+        [
+            [frequency_response(links.truth(*link), 0.03, frequency_hz) for link in ((0, 1), (1, 2), (2, 0))]
+            for links in (tuned(replace(SETTINGS, correlation=share, seed=seed)) for seed in range(400))
+        ]
+    )
+    power = (np.abs(h) ** 2).mean()
+    assert power == pytest.approx(1.0, abs=0.12)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert (h[:, one] * h[:, other].conj()).mean() / power == pytest.approx(share, abs=0.1)
+
+
 def test_several_transmitters_add_up(wave: np.ndarray) -> None:
     quiet = replace(SETTINGS, noise_figure_db=0.0)
     air = tuned(quiet)
