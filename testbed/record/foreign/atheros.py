@@ -61,15 +61,27 @@ def _kind(b: Bytes, at: int, big: bool) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _is_cut(b: Bytes, at: int, end: int, big: bool) -> bool:
+    """The record at `at` was cut short: another one with CSI begins before its end, and none there."""
+    last = b.size - 2 - HEADER_BYTES
+    if end > last or _kind(b, end, big) == 2:
+        return False
+    inside, stop = at + 2 + HEADER_BYTES, min(end, last)
+    while inside < stop and _kind(b, inside, big) != 2:
+        inside += 1
+    return inside < stop
+
+
+@njit(cache=True, nogil=True)
 def _find(b: Bytes, ends: bool, lost: bool, big: bool, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped = 0, 0, 0
     while at + 2 + HEADER_BYTES <= b.size:
         kind, end = _kind(b, at, big), at + 2 + _length(b, at, big)
         sound = kind == 2 or (kind == 1 and not lost)
-        if sound and end > b.size and not ends:
+        if sound and end + 2 + HEADER_BYTES > b.size and not ends:
             break
-        if sound and end <= b.size:
+        if sound and end <= b.size and not (kind == 2 and _is_cut(b, at, end, big)):
             if kind == 2:
                 rows[n, 0], rows[n, 1] = at, end - at
                 rows[n, 2] = b[at + 19] | (b[at + 20] << 2) | (b[at + 17] << 4) | (_length(b, at + 12, big) << 8)
@@ -144,6 +156,7 @@ def _dialect(begin: int, big: bool) -> Dialect:
         headers=lambda content, rows: _headers(content, rows, big),
         decode=_decode,
         scale=None,
+        absolute=False,
         clock=CLOCK,
         reference=RAW_REFERENCE,
         noise=unknown_noise,

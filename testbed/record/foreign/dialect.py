@@ -74,7 +74,8 @@ class Dialect:
         layout: layout key → what such a frame holds.
         headers: (bytes, rows) → header values.
         decode: (bytes, rows of one layout, layout) → (frames, links, tones) numbers in the file.
-        scale: (frames, links) factors to the amplitude reference; None where the format has no reference.
+        scale: (frames, links) factors to the amplitude reference; None = the numbers as they are.
+        absolute: scaled amplitudes of different packets can be compared.
         clock: its time stamp.
         reference: what scaled amplitudes are relative to.
         noise: noise variance per tone for scaled h, from headers: (frames,); None = unknown.
@@ -92,5 +93,6 @@ class Dialect:
     clock: Clock
     reference: str
     noise: Callable[[Headers], NDArray[np.float32]]
+    absolute: bool = True
     transmitters_known: bool = True
     remarks: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def recognised(start: bytes) -> bool:
     if any(line.strip() == b",".join(Columns.names()) for line in lines):
         return True
     block = np.frombuffer(text, np.uint8)
-    return BEGIN in text and bool(parse_lines(block, column_order(b""), True)[0].good.any())
+    return BEGIN in text and bool(parse_lines(block, column_order(text), True)[0].good.any())
 
 
 def open_csi(path: Path) -> ForeignCsi:

@@ -56,15 +56,27 @@ def _key(b: Bytes, at: int, counts: Rows) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _is_cut(b: Bytes, at: int, end: int, counts: Rows) -> bool:
+    """The frame at `at` was cut short: another one begins before its end, and none there."""
+    last = b.size - HEADER_BYTES
+    if end > last or _key(b, end, counts) >= 0:
+        return False
+    inside, stop = at + HEADER_BYTES, min(end, last)
+    while inside < stop and _key(b, inside, counts) < 0:
+        inside += 1
+    return inside < stop
+
+
+@njit(cache=True, nogil=True)
 def _find(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped = 0, 0, 0
     while at + HEADER_BYTES <= b.size:
         key = _key(b, at, counts)
         end = at + HEADER_BYTES + u32(b, at)
-        if key >= 0 and end > b.size and not ends:
+        if key >= 0 and end + HEADER_BYTES > b.size and not ends:
             break
-        if key >= 0 and end <= b.size:
+        if key >= 0 and end <= b.size and not _is_cut(b, at, end, counts):
             rows[n, 0], rows[n, 1], rows[n, 2] = at, end - at, key
             n += 1
             lost, at = False, end

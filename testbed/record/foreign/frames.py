@@ -60,7 +60,7 @@ def open_frames(path: Path, dialect: Dialect) -> ForeignCsi:
         used=grid.used,
         spacing_hz=grid.spacing_hz,
         center_hz=grid.center_hz,
-        absolute=dialect.scale is not None,
+        absolute=dialect.absolute,
         amplitude_reference=dialect.reference,
         clock=dialect.clock.name,
         chunks=lambda: _packets(path, dialect, layouts, grid),

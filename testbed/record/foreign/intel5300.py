@@ -58,6 +58,17 @@ def _is_other(b: Bytes, at: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _is_cut(b: Bytes, at: int, end: int) -> bool:
+    """The report at `at` was cut short: another one begins before its end, and none there."""
+    if end == b.size or _is_report(b, end):
+        return False
+    inside = at + BODY
+    while inside < end and not _is_report(b, inside):
+        inside += 1
+    return inside < end
+
+
+@njit(cache=True, nogil=True)
 def _find(b: Bytes, ends: bool, lost: bool, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped = 0, 0, 0
@@ -65,8 +76,9 @@ def _find(b: Bytes, ends: bool, lost: bool, rows: Rows) -> tuple[int, int, int, 
         end = at + 2 + u16_big(b, at)
         report = _is_report(b, at)
         begun = not ends and at + CSI > b.size
-        if begun or (report and end > b.size and not ends):
+        if begun or (report and end + CSI > b.size and not ends):
             break
+        report = report and end <= b.size and not _is_cut(b, at, end)
         if end <= b.size and (report or (not lost and _is_other(b, at))):
             if report:
                 rows[n, 0], rows[n, 1] = at, end - at

@@ -18,7 +18,7 @@ from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import open_frames
 from testbed.record.foreign.grid import Layout
-from testbed.record.foreign.nexmon_float import unpack_float
+from testbed.record.foreign.nexmon_float import BITS, unpack_float
 from testbed.record.foreign.pcap import Capture, find_datagrams, read_capture
 from testbed.record.foreign.peek import Bytes, Rows, address, fields, int16_pairs
 from testbed.record.foreign.power import rssi_scale, unknown_noise
@@ -30,7 +30,8 @@ NAME = "nexmon"
 HEADER_BYTES = 18
 SAME_FRAME_S = 0.01
 INT16, FLOAT_9_5, FLOAT_12_6 = 0, 1, 2
-CHIPS = {0x0001: INT16, 0x0065: INT16, 0x0003: FLOAT_9_5, 0x006A: FLOAT_12_6}
+# 4339, 43455c0; 4358, and as its first firmware wrote it; 4366c0, and as that of the RT-AC86U did
+CHIPS = {0x0001: INT16, 0x0065: INT16, 0x0003: FLOAT_9_5, 0xDEAD: FLOAT_9_5, 0x006A: FLOAT_12_6, 0xE834: FLOAT_12_6}
 MANTISSA = {FLOAT_9_5: (9, 5), FLOAT_12_6: (12, 6)}
 USED = {64: (1, 28), 128: (2, 58), 256: (2, 122), 512: (6, 250)}
 SIZES = {2: 64, 3: 128, 4: 256, 5: 512}
@@ -144,6 +145,15 @@ def _decode(content: Bytes, rows: Rows, layout: Layout) -> NDArray[np.complex64]
     return out[:, None, :]
 
 
+def _unscaled(h: NDArray[np.complex64], headers: Headers, layout: Layout) -> NDArray[np.float32]:
+    """(frames, 1) factors to the numbers of the tool itself: it shifts each packet of floats to `BITS` bits."""
+    if layout.extra == INT16:
+        return np.ones(h.shape[:2], np.float32)
+    largest = np.maximum(np.abs(h.real), np.abs(h.imag)).max(axis=2)
+    _, exponent = np.frexp(np.maximum(largest, np.float32(1e-30)))
+    return np.asarray(np.ldexp(np.float32(1), BITS + 1 - exponent), np.float32)
+
+
 def _dialect(capture: Capture, absolute: bool) -> Dialect:
     return Dialect(
         name=NAME,
@@ -153,7 +163,8 @@ def _dialect(capture: Capture, absolute: bool) -> Dialect:
         layout=_layout,
         headers=_headers,
         decode=_decode,
-        scale=rssi_scale if absolute else None,
+        scale=rssi_scale if absolute else _unscaled,
+        absolute=absolute,
         clock=Clock(1e-9, 63, False, "capture time of the host, since the first packet"),
         reference=POWER_REFERENCE if absolute else RAW_REFERENCE,
         noise=unknown_noise,

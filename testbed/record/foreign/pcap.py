@@ -1,4 +1,4 @@
-"""UDP datagrams to port 5500 in a libpcap capture of Ethernet, Linux cooked, or raw IP packets."""
+"""UDP datagrams to port 5500 in a libpcap capture of Ethernet (VLAN tags too), Linux cooked, or raw IP packets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _MAGIC = {
     b"\x4d\x3c\xb2\xa1": (False, 1),
     b"\xa1\xb2\x3c\x4d": (True, 1),
 }
+MOST_TAGS = 2
 _IP_AT = {1: 14, 12: 0, 101: 0, 113: 16, 228: 0, 276: 20}  # link type → offset of the IP header
 
 
@@ -32,7 +33,7 @@ class Capture:
         begin: offset of the first record.
         big: numbers of the file (not of the packets) are big-endian.
         fraction_ns: nanoseconds in a unit of the fractional time.
-        ip_at: offset of the IP header in a packet.
+        ip_at: offset of the IP header in a packet without VLAN tags.
     """
 
     begin: int
@@ -61,6 +62,19 @@ def _is_record(b: Bytes, at: int, big: bool, fraction_ns: int) -> bool:
     """A record's header begins here: fraction below a second, lengths in order."""
     fraction, kept, whole = _number(b, at + 4, big), _number(b, at + 8, big), _number(b, at + 12, big)
     return fraction * fraction_ns < 1_000_000_000 and 0 < kept <= MOST_BYTES and kept <= whole <= MOST_BYTES
+
+
+@njit(cache=True, nogil=True)
+def _ip_begin(b: Bytes, at: int, end: int, ip_at: int) -> int:
+    """Where the IP header of a packet begins: behind the VLAN tags (IEEE 802.1Q, 4 bytes each), if there are any."""
+    ip = at + ip_at
+    if ip_at >= 2:
+        for _ in range(MOST_TAGS):
+            kind = u16_big(b, ip - 2) if ip + 4 <= end else 0
+            if kind != 0x8100 and kind != 0x88A8:
+                break
+            ip += 4
+    return ip
 
 
 @njit(cache=True, nogil=True)
@@ -99,7 +113,18 @@ def _strong(b: Bytes, at: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
     if at + RECORD_BYTES + ip_at + 28 > b.size or not _is_record(b, at, big, fraction_ns):
         return False
     end = at + RECORD_BYTES + _number(b, at + 8, big)
-    return end <= b.size and _datagram(b, at + RECORD_BYTES + ip_at, end)[1] > 0
+    return end <= b.size and _datagram(b, _ip_begin(b, at + RECORD_BYTES, end, ip_at), end)[1] > 0
+
+
+@njit(cache=True, nogil=True)
+def _is_cut(b: Bytes, at: int, end: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
+    """The record at `at` was cut short: one with sound CSI begins before its end, and no record there."""
+    if end + RECORD_BYTES > b.size or _is_record(b, end, big, fraction_ns):
+        return False
+    inside = at + RECORD_BYTES
+    while inside < end and not _strong(b, inside, big, fraction_ns, ip_at):
+        inside += 1
+    return inside < end
 
 
 @njit(cache=True, nogil=True)
@@ -111,10 +136,11 @@ def _find(
     while at + RECORD_BYTES <= b.size:
         sound = _is_record(b, at, big, fraction_ns)
         end = at + RECORD_BYTES + _number(b, at + 8, big)
-        if sound and end > b.size and not ends:
+        if sound and end + RECORD_BYTES > b.size and not ends:
             break
-        if sound and end <= b.size and (not lost or _strong(b, at, big, fraction_ns, ip_at)):
-            begin, size = _datagram(b, at + RECORD_BYTES + ip_at, end)
+        sound = sound and end <= b.size and (not lost or _strong(b, at, big, fraction_ns, ip_at))
+        if sound and not _is_cut(b, at, end, big, fraction_ns, ip_at):
+            begin, size = _datagram(b, _ip_begin(b, at + RECORD_BYTES, end, ip_at), end)
             if size > 0:
                 rows[n, 0], rows[n, 1] = begin, size
                 rows[n, 2] = _number(b, at, big) * 1_000_000_000 + _number(b, at + 4, big) * fraction_ns

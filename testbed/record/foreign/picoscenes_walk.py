@@ -123,15 +123,27 @@ def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _is_cut(b: Bytes, at: int, end: int) -> bool:
+    """The frame at `at` was cut short: another one begins before its end, and none there."""
+    last = b.size - 11
+    if end > last or is_frame(b, end):
+        return False
+    inside, stop = at + 11, min(end, last)
+    while inside < stop and not is_frame(b, inside):
+        inside += 1
+    return inside < stop
+
+
+@njit(cache=True, nogil=True)
 def find_frames(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches and frames of no known CSI, still lost."""
     n, at, skipped = 0, 0, 0
     while at + 11 <= b.size:
         sound = is_frame(b, at)
         end = at + 4 + u32(b, at)
-        if sound and end > b.size and not ends:
+        if sound and end + 11 > b.size and not ends:
             break
-        if sound and end <= b.size:
+        if sound and end <= b.size and not _is_cut(b, at, end):
             if _note(b, at, end, counts, rows[n]):
                 n += 1
                 lost, at = False, end
