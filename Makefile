@@ -1,13 +1,14 @@
 # Two commands do everything, set-up included:
 #   make run     the main job on the embedded default
 #   make test    the checks and the whole test suite
+# One more repeats the paper's experiments: make paper SEEDS=16 WORKERS=2
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench paper clean
 run: $(READY)
 	$(BIN)/testbed run measurements/demo/campaign.toml $(ARGS)
 
@@ -21,6 +22,12 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/round.py
+
+SEEDS   ?= 8
+WORKERS ?= 2
+paper: $(READY)
+	$(BIN)/testbed experiment all --seeds $(SEEDS) --workers $(WORKERS)
+	$(BIN)/python benchmarks/paper_scheduler.py --out measurements/paper/results/scheduler
 
 # The environment, and the compiled kernels, so that nobody waits for a compiler later.
 $(READY): pyproject.toml

@@ -35,20 +35,21 @@ def sweep_campaigns(
 
 @app.command("experiment")
 def experiment_of_the_paper(
-    name: Annotated[str, typer.Argument(help="One of measurements/paper, without .toml.")],
+    name: Annotated[str, typer.Argument(help="One of measurements/paper, without .toml; all = every one.")],
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("measurements/paper/results"),
     seeds: Annotated[int | None, typer.Option(help="Seeds, 2 or more.", show_default=False)] = None,
     workers: Workers = 1,
 ) -> None:
     """Run an experiment: data, a figure, a table, and what they say of the claim."""
     with errors_as_sentences():
-        from testbed.sweep.paper import SEEDS, run_experiment
+        from testbed.sweep.paper import EXPERIMENTS, SEEDS, run_experiment
 
-        done = run_experiment(name, out, SEEDS if seeds is None else seeds, _progress, workers)
-        print(f"{name}: {done.finding.verdict}")
-        for sentence in done.finding.sentences:
-            print(f"  {sentence}")
-        print(f"{done.seeds} seeds, {done.ran} cells run, {done.found} found, {done.failed} given up: {done.folder}")
+        for one in EXPERIMENTS if name == "all" else (name,):
+            done = run_experiment(one, out, SEEDS if seeds is None else seeds, _progress, workers)
+            print(f"{one}: {done.finding.verdict}")
+            for sentence in done.finding.sentences:
+                print(f"  {sentence}")
+            print(f"{done.seeds} seeds, {done.ran} cells run, {done.found} found, {done.failed} given up: {done.folder}")
 
 
 def _progress(progress: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from testbed.outcome import RoundRecord
 from testbed.record.rows import Predictions
 from testbed.tables import Table, sentence
 
-VERSION = 1
+VERSION = 2
 """Of the figures below; part of a cell's key, so that cells of another version run again."""
 
 PREFIX = "cell."
@@ -100,6 +101,7 @@ class Account:
     predicted_j: list[float] = field(init=False)
     selected: NDArray[np.int64] = field(init=False)
     states: list[int] = field(init=False)
+    endings: Counter[str] = field(default_factory=Counter)
     air_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class Account:
         self.energy_j["return"][at] += float(spent.back.sum())
         self.energy_j["overhead"][at] += spent.overhead
         self.predicted_j[at] += record.predicted.total_j()
+        self.endings[record.status] += 1
         np.add.at(self.selected[at], record.source, record.selected.astype(np.int64))
         own = record.selected[np.arange(record.source.size), record.source]
         self.states[at] += int(record.selected.sum() - own.sum())
@@ -129,7 +132,8 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
         Plain values for JSON: `domains` (K,) of each node's text; `hits`, `central_hits`, `scored` (K,) next
         bytes; `energy_j` by part and layer (L,), `predicted_j` (L,), `bound_j`; `states` (L,) sent to other nodes;
         `selected` (L, K, K) tokens of node i at expert j; counts of `tokens`, `relaxed`, `lost`, blocks `sent`,
-        `failed`, `given_up`; `air_s` of payload frames. Nothing in it depends on the machine or the time.
+        `failed`, `given_up`, `rounds`; `endings`, rounds by the status of their decision; `air_s` of payload frames.
+        Nothing in it depends on the machine or the time.
 
     Raises:
         CampaignError, ModelError: it cannot be run.
@@ -145,9 +149,7 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
             if settings.lost_node is not None and record.layer == 0 and isinstance(fleet, FragileFleet):
                 fleet.lose(settings.lost_node)
 
-        totals = conduct(
-            campaign, model, fleet, on_round=on_round, stopping=lambda: False, clock=time.monotonic
-        )
+        totals = conduct(campaign, model, fleet, on_round=on_round, stopping=lambda: False, clock=time.monotonic)
     return _figures(campaign, model, account, totals, kept)
 
 
@@ -159,9 +161,7 @@ def _fleet(campaign: Campaign, model: Model, settings: CellSettings) -> Abstract
     return channel_fleet(campaign, model, FragileFleet)
 
 
-def _figures(
-    campaign: Campaign, model: Model, account: Account, totals: Totals, kept: list[Predictions]
-) -> Figures:
+def _figures(campaign: Campaign, model: Model, account: Account, totals: Totals, kept: list[Predictions]) -> Figures:
     K = campaign.nodes.count
     shift = campaign.nodes.domain_shift
     node = np.concatenate([p.node for p in kept])
@@ -183,5 +183,7 @@ def _figures(
         "sent": totals.sent,
         "failed": totals.failed,
         "given_up": totals.given_up,
+        "rounds": totals.rounds,
+        "endings": dict(account.endings),
         "air_s": account.air_s,
     }

@@ -20,7 +20,9 @@ from testbed.sweep.stats import (
     energy,
     energy_by_layer,
     mean,
+    predicted,
     rate,
+    seconds_a_round,
     selection,
 )
 
@@ -42,9 +44,7 @@ def accuracy_figure(groups: Groups, axis: str) -> Figure:
         by_domain = {"all": accuracy(groups[key]), **accuracy_by_domain(groups[key])}
         means = [mean(values) for values in by_domain.values()]
         at = np.arange(len(means)) + (order - (len(names) - 1) / 2) * 0.085
-        _points(
-            axes, at, means, 100, str(key[0]), INK if order == len(NODES) else node_colour(order), line=""
-        )
+        _points(axes, at, means, 100, str(key[0]), INK if order == len(NODES) else node_colour(order), line="")
     axes.set_xticks(range(len(by_domain)), list(by_domain))
     axes.set_ylabel("next-byte accuracy, %")
     axes.set_ylim(0, 100)
@@ -149,6 +149,51 @@ def curve_figure(groups: Groups, axis: str) -> Figure:
         axes.margins(y=0.1)
     panels[0].set_ylim(bottom=0)
     panels[0].legend(fontsize=7.5)
+    return figure
+
+
+def importance_figure(groups: Groups, axis: str) -> Figure:
+    """What it costs and what it saves to give one layer the cheapest expert of each token."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4))
+    left, right = figure.subplots(1, 2)
+    cells = {str(variant): found for (variant, _), found in groups.items()}
+    reference = cells.pop(REFERENCE)
+    names = list(cells)
+    at = np.arange(len(names), dtype=float)
+    losses = [mean(accuracy(reference) - accuracy(c)) for c in cells.values()]
+    _points(left, at, losses, 100, "", node_colour(0), line="")
+    _points(
+        right, at, [mean(1 - energy(c) / energy(reference)) for c in cells.values()], 100, "", node_colour(0), line=""
+    )
+    left.set_title(f"accuracy lost against {REFERENCE}, points")
+    right.set_title(f"energy saved against {REFERENCE}, %")
+    for axes in (left, right):
+        axes.set_xticks(at, names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    return figure
+
+
+def air_figure(groups: Groups, axis: str) -> Figure:
+    """Predicted and spent energy, failed blocks and air time, with and without waveforms."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.4))
+    panels = figure.subplots(1, 3)
+    keys = list(groups)
+    at = np.arange(len(keys), dtype=float)
+    _points(panels[0], at - 0.1, [mean(predicted(c)) for c in groups.values()], 1e9, "predicted", node_colour(0), "")
+    _points(panels[0], at + 0.1, [mean(energy(c)) for c in groups.values()], 1e9, "spent", node_colour(1), "")
+    _points(panels[1], at, [mean(rate(c, "failed", "sent")) for c in groups.values()], 100, "", node_colour(0), "")
+    _points(panels[2], at, [mean(seconds_a_round(c)) for c in groups.values()], 1e3, "", node_colour(0), "")
+    labels = ("energy a token and layer, nJ", "blocks failed, %", "payload air time a round, ms")
+    for axes, label in zip(panels, labels, strict=True):
+        axes.set_xticks(at, [f"{variant},\n{fidelity}" for variant, fidelity in keys], fontsize=7.5)
+        axes.set_xlim(-0.5, len(keys) - 0.5)
+        axes.set_title(label)
+        axes.set_ylim(bottom=0)
+    panels[0].legend()
     return figure
 
 

@@ -16,7 +16,7 @@ from testbed.sweep.stats import (
     Mean,
     accuracy,
     accuracy_by_domain,
-    accuracy_without,
+    bound,
     energy,
     energy_by_layer,
     mean,
@@ -25,8 +25,6 @@ from testbed.sweep.stats import (
 )
 
 REFERENCE = "Top-2"
-LOST = 3
-"""The node that `outage` takes away."""
 
 MARGIN = 0.005
 """Accuracies within half a point count as equal; the interval must lie above −MARGIN to say so."""
@@ -67,31 +65,38 @@ def scheme_row(cells: Sequence[Figures], reference: Sequence[Figures]) -> dict[s
     }
 
 
-def saving(
-    cells: Sequence[Figures], reference: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS
-) -> Mean:
+def saving(cells: Sequence[Figures], reference: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Mean:
     """Share of the reference's energy that is saved, seed by seed."""
     return mean(1 - energy(cells, parts) / energy(reference, parts))
 
 
+def bound_row(variant: str, cells: Sequence[Figures], reference: Sequence[Figures]) -> dict[str, str]:
+    """LB(γ0, D): links may share subcarriers, so nothing is run, and energy is all there is to say."""
+    return {
+        "scheme": variant.replace("JESA", "LB"),
+        "energy nJ": mean(bound(cells)).text(1e9, 3),
+        "saving %": mean(1 - bound(cells) / energy(reference)).text(100),
+    }
+
+
 def accuracy_finding(groups: Groups) -> Finding:
     """Accuracy per domain and scheme; the claim: JESA loses nothing against Top-2."""
-    reference = _variant(groups, REFERENCE)
+    reference = cells_of(groups, REFERENCE)
     table = []
-    for variant in _variants(groups):
-        cells = _variant(groups, variant)
+    for variant in variants_of(groups):
+        cells = cells_of(groups, variant)
         domains = {name: mean(values).text(100) for name, values in accuracy_by_domain(cells).items()}
         table.append({"scheme": variant, **scheme_row(cells, reference), **domains})
-    apart = {v: mean(accuracy(_variant(groups, v)) - accuracy(reference)) for v in _variants(groups)}
+        if variant.startswith("JESA"):
+            table.append({**dict.fromkeys(table[-1], "–"), **bound_row(variant, cells, reference)})
+    apart = {v: mean(accuracy(cells_of(groups, v)) - accuracy(reference)) for v in variants_of(groups)}
     ours = [m for v, m in apart.items() if v.startswith("JESA")]
     verdict = "depends on γ0 (or on more seeds)"
     if all(m.low > -MARGIN for m in ours):
         verdict = "supported"
     elif all(m.high < -MARGIN for m in ours):
         verdict = "not supported"
-    sentences = [
-        f"{v}: {m.text(100, 2)} points against {REFERENCE}" for v, m in apart.items() if v != REFERENCE
-    ]
+    sentences = [f"{v}: {m.text(100, 2)} points against {REFERENCE}" for v, m in apart.items() if v != REFERENCE]
     return Finding(
         f"{verdict}: JESA as accurate as {REFERENCE} within {100 * MARGIN:g} points",
         tuple(sentences),
@@ -101,19 +106,17 @@ def accuracy_finding(groups: Groups) -> Finding:
 
 def tradeoff_finding(groups: Groups) -> Finding:
     """Energy saved against Top-2 at equal accuracy; the setting is chosen on odd seeds and judged on even ones."""
-    reference = _variant(groups, REFERENCE)
-    table = [{"scheme": v, **scheme_row(_variant(groups, v), reference)} for v in _variants(groups)]
+    reference = cells_of(groups, REFERENCE)
+    table = [{"scheme": v, **scheme_row(cells_of(groups, v), reference)} for v in variants_of(groups)]
     sentences, verdicts = [], []
     for family in ("JESA", "H("):
-        names = [v for v in _variants(groups) if v.startswith(family)]
+        names = [v for v in variants_of(groups) if v.startswith(family)]
         chosen = choose(groups, names)
         if chosen is None:
-            sentences.append(
-                f"{family.rstrip('(')}: no setting is as accurate as {REFERENCE} on the odd seeds"
-            )
+            sentences.append(f"{family.rstrip('(')}: no setting is as accurate as {REFERENCE} on the odd seeds")
             verdicts.append("not supported")
             continue
-        cells, other = _variant(groups, chosen)[1::2], reference[1::2]
+        cells, other = cells_of(groups, chosen)[1::2], reference[1::2]
         saved, apart = saving(cells, other), mean(accuracy(cells) - accuracy(other))
         sentences.append(
             f"{chosen}, chosen on the odd seeds, on the even ones: saves {saved.text(100)} % of computation and "
@@ -142,26 +145,26 @@ def headline_verdict(saved: Mean, apart: Mean) -> str:
 
 def choose(groups: Groups, names: Sequence[str]) -> str | None:
     """The cheapest of the settings whose mean accuracy on the odd seeds is within half the margin of the reference."""
-    other = _variant(groups, REFERENCE)[::2]
-    equal = [v for v in names if (accuracy(_variant(groups, v)[::2]) - accuracy(other)).mean() >= -MARGIN / 2]
-    return min(equal, key=lambda v: energy(_variant(groups, v)[::2]).mean(), default=None)
+    other = cells_of(groups, REFERENCE)[::2]
+    equal = [v for v in names if (accuracy(cells_of(groups, v)[::2]) - accuracy(other)).mean() >= -MARGIN / 2]
+    return min(equal, key=lambda v: energy(cells_of(groups, v)[::2]).mean(), default=None)
 
 
 def beside_top_1(groups: Groups) -> str:
     """Top-1 is the strongest simple way to save."""
-    cells, other = _variant(groups, "Top-1"), _variant(groups, REFERENCE)
+    cells, other = cells_of(groups, "Top-1"), cells_of(groups, REFERENCE)
     apart = mean(accuracy(cells) - accuracy(other))
     return f"Top-1 saves {saving(cells, other).text(100)} % at {apart.text(100, 2)} points"
 
 
 def beside_homogeneous(groups: Groups) -> str:
     """Each JESA(γ0, 2) against H(z, 2) at the same energy, interpolated between its settings, seed by seed."""
-    rivals = [v for v in _variants(groups) if v.startswith("H(")]
-    at = np.array([energy(_variant(groups, v)) for v in rivals])
-    reached = np.array([accuracy(_variant(groups, v)) for v in rivals])
+    rivals = [v for v in variants_of(groups) if v.startswith("H(")]
+    at = np.array([energy(cells_of(groups, v)) for v in rivals])
+    reached = np.array([accuracy(cells_of(groups, v)) for v in rivals])
     parts = []
-    for variant in _variants(groups):
-        cells = _variant(groups, variant)
+    for variant in variants_of(groups):
+        cells = cells_of(groups, variant)
         own = energy(cells)
         inside = own.mean() >= at.mean(axis=1).min() and own.mean() <= at.mean(axis=1).max()
         if not variant.startswith("JESA") or not inside or len(rivals) < 2:
@@ -174,17 +177,14 @@ def beside_homogeneous(groups: Groups) -> str:
 def layers_finding(groups: Groups) -> Finding:
     """Energy by layer and part; the claim: a decreasing QoS makes deeper layers cheaper."""
     table, ratios = [], {}
-    for variant in _variants(groups):
-        cells = _variant(groups, variant)
+    for variant in variants_of(groups):
+        cells = cells_of(groups, variant)
         total = energy_by_layer(cells)
         ratios[variant] = mean(total[:, -1] / total[:, 0])
         share = selection(cells)
         for layer in range(total.shape[1]):
             row = {"scheme": variant, "layer": str(layer + 1)}
-            row |= {
-                f"{part} nJ": mean(energy_by_layer(cells, [part])[:, layer]).text(1e9, 3)
-                for part in MODEL_PARTS
-            }
+            row |= {f"{part} nJ": mean(energy_by_layer(cells, [part])[:, layer]).text(1e9, 3) for part in MODEL_PARTS}
             row["experts a token"] = f"{share[layer].sum(axis=1).mean():.2f}"
             table.append(row)
     jesa = next(v for v in ratios if v.startswith("JESA"))
@@ -193,55 +193,16 @@ def layers_finding(groups: Groups) -> Finding:
     return Finding(f"{verdict}: with JESA deeper layers cost less", sentences, tuple(table))
 
 
-def curve_finding(groups: Groups) -> Finding:
-    """Savings and accuracy against Top-2 along an axis; the claim: JESA saves energy wherever it is."""
-    values = list(dict.fromkeys(value for _, value in groups))
-    table, saved, apart = [], [], []
-    for value in values:
-        reference = groups[REFERENCE, value]
-        for variant in _variants(groups):
-            cells = groups[variant, value]
-            table.append({"at": str(value), "scheme": variant, **scheme_row(cells, reference)})
-            if variant.startswith("JESA"):
-                saved.append(saving(cells, reference))
-                apart.append(mean(accuracy(cells) - accuracy(reference)))
-    wins = [one.low > 0 for one in saved]
-    verdict = "supported" if all(wins) else "not supported" if not any(wins) else "depends on the axis"
-    sentences = tuple(
-        f"at {value}: JESA saves {one.text(100)} % at {other.text(100, 2)} points"
-        for value, one, other in zip(values, saved, apart, strict=True)
-    )
-    return Finding(
-        f"{verdict}: JESA costs less than {REFERENCE} everywhere on this axis", sentences, tuple(table)
-    )
-
-
-def outage_finding(groups: Groups) -> Finding:
-    """A lost node: the claim: the others go on as before."""
-    names = _variants(groups)
-    table = tuple({"scheme": v, **scheme_row(_variant(groups, v), _variant(groups, names[0]))} for v in names)
-    sentences, worst = [], []
-    for scheme in ("Top-2", "JESA(0.7, 2)"):
-        whole, broken = (
-            accuracy_without(_variant(groups, f"{scheme}, {end}"), LOST)
-            for end in ("all nodes", "node 3 lost")
-        )
-        apart = mean(broken - whole)
-        worst.append(apart)
-        sentences.append(f"{scheme}: the other nodes' texts lose {mean(whole - broken).text(100, 2)} points")
-    verdict = "supported" if all(m.low > -MARGIN for m in worst) else "not supported"
-    return Finding(f"{verdict}: survivors lose nothing when a node is lost", tuple(sentences), table)
-
-
 def _rising(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     order = np.argsort(x)
     return x[order], y[order]
 
 
-def _variants(groups: Groups) -> list[str]:
+def variants_of(groups: Groups) -> list[str]:
+    """Their names, each once."""
     return list(dict.fromkeys(variant for variant, _ in groups))
 
 
-def _variant(groups: Groups, variant: str) -> list[Figures]:
+def cells_of(groups: Groups, variant: str) -> list[Figures]:
     """The cells of a variant where there is no axis but the seed."""
     return next(cells for (name, _), cells in groups.items() if name == variant)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from testbed.errors import CampaignError
 from testbed.record.style import draw, save
-from testbed.sweep import figures, findings
+from testbed.sweep import along, figures, findings
 from testbed.sweep.findings import Finding, Groups
 from testbed.sweep.run import Progress, run_cells
 from testbed.sweep.spec import Sweep, expand, load_sweep
@@ -32,7 +32,7 @@ class Experiment:
     draw: figures.Draw
 
 
-CURVE = Experiment(findings.curve_finding, figures.curve_figure)
+CURVE = Experiment(along.curve_finding, figures.curve_figure)
 
 EXPERIMENTS: dict[str, Experiment] = {
     "accuracy": Experiment(findings.accuracy_finding, figures.accuracy_figure),
@@ -44,7 +44,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     "subcarriers": CURVE,
     "ageing": CURVE,
     "reciprocal": CURVE,
-    "outage": Experiment(findings.outage_finding, figures.accuracy_figure),
+    "correlated": CURVE,
+    "temperature": CURVE,
+    "outage": Experiment(along.outage_finding, figures.accuracy_figure),
+    "importance": Experiment(along.importance_finding, figures.importance_figure),
+    "air": Experiment(along.air_finding, figures.air_figure),
 }
 
 

@@ -43,9 +43,7 @@ def mean(values: ArrayLike) -> Mean:
     """Of (S,) values, one a seed; CampaignError when there is none."""
     x = np.asarray(values, float)
     if x.size == 0:
-        raise CampaignError(
-            "no seed has finished cells for every scheme: run more seeds, or look at the errors"
-        )
+        raise CampaignError("no seed has finished cells for every scheme: run more seeds, or look at the errors")
     if x.size == 1:
         return Mean(float(x[0]), float("nan"), float("nan"))
     half = stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)
@@ -67,9 +65,7 @@ def accuracy_by_domain(cells: Sequence[Figures]) -> dict[str, Floats]:
 
 def energy_by_layer(cells: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Floats:
     """(S, L) spent joule a token of each layer, in the sum of `parts`."""
-    return np.array(
-        [np.sum([_parts(cell)[part] for part in parts], axis=0) / _layer_tokens(cell) for cell in cells]
-    )
+    return np.array([np.sum([_parts(cell)[part] for part in parts], axis=0) / _layer_tokens(cell) for cell in cells])
 
 
 def energy(cells: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Floats:
@@ -80,6 +76,23 @@ def energy(cells: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Floa
 def bound(cells: Sequence[Figures]) -> Floats:
     """(S,) lower bound in joule a token and layer of what the scheme was asked to meet."""
     return np.array([float(str(cell["bound_j"])) / int(str(cell["tokens"])) for cell in cells])
+
+
+def predicted(cells: Sequence[Figures]) -> Floats:
+    """(S,) joule a token and layer that the plans foresaw, in the sum of MODEL_PARTS."""
+    return np.array([_counts([cell], "predicted_j").sum() / int(str(cell["tokens"])) for cell in cells])
+
+
+def seconds_a_round(cells: Sequence[Figures]) -> Floats:
+    """(S,) seconds in which a round has payload frames on the air."""
+    return rate(cells, "air_s", "rounds")
+
+
+def endings(cells: Sequence[Figures], status: str) -> Floats:
+    """(S,) share of the rounds whose decision ended with that `testbed.schedule.status.Status`."""
+    counts = [cell["endings"] for cell in cells]
+    assert all(isinstance(one, dict) for one in counts)
+    return np.array([one.get(status, 0) / sum(one.values()) for one in counts if isinstance(one, dict)])
 
 
 def rate(cells: Sequence[Figures], count: str, of: str) -> Floats:

@@ -8,6 +8,7 @@ from scipy import stats as scipy_stats
 
 from testbed.errors import CampaignError
 from testbed.sweep import findings
+from testbed.sweep.along import air_finding, curve_finding, importance_finding, outage_finding
 from testbed.sweep.cell import Figures
 from testbed.sweep.stats import ALL_PARTS, Mean, accuracy, energy, energy_by_layer, mean, selection
 
@@ -110,9 +111,7 @@ def test_a_verdict_between_the_claims_depends() -> None:
     assert findings.headline_verdict(Mean(0.6, 0.55, 0.65), Mean(0, -0.006, 0.006)) == "not supported"
 
 
-@pytest.mark.parametrize(
-    ("less", "verdict"), [((0, 0), "supported"), ((0, 3), "depends"), ((2, 3), "not supported")]
-)
+@pytest.mark.parametrize(("less", "verdict"), [((0, 0), "supported"), ((0, 3), "depends"), ((2, 3), "not supported")])
 def test_equal_accuracy_needs_the_whole_interval(less: tuple[int, int], verdict: str) -> None:
     along: findings.Groups = {("Top-2", None): scheme(BASE, 2e-9)}
     for gamma, points in zip((0.7, 0.8), less, strict=True):
@@ -132,4 +131,41 @@ def test_along_an_axis() -> None:
     for snr, joule in ((10, 1e-9), (20, 3e-9)):
         along["Top-2", snr] = scheme(BASE, 2e-9)
         along["JESA(0.7, 2)", snr] = scheme(BASE, joule)
-    assert findings.curve_finding(along).verdict.startswith("depends")
+    assert curve_finding(along).verdict.startswith("depends")
+
+
+def test_importance_compares_first_and_last_layer() -> None:
+    harmed: findings.Groups = {("Top-2", None): scheme(BASE, 2e-9)}
+    for layer, points in enumerate((6, 3, 2, 1), start=1):
+        noise = [points + (k % 2) for k in range(len(BASE))]
+        harmed[f"layer {layer}", None] = scheme([h - n for h, n in zip(BASE, noise, strict=True)], 1.5e-9)
+    harmed["falling QoS", None] = scheme([h - 1 for h in BASE], 1.1e-9)
+    harmed["rising QoS", None] = scheme(BASE, 1e-9)
+    found = importance_finding(harmed)
+    assert found.verdict.startswith("supported")
+    assert "layer 1: costs 6.50" in found.sentences[0]
+    assert "-1.00 [-1.00, -1.00] points at 10.0 [10.0, 10.0] % more energy" in found.sentences[-1]
+    turned = {(f"layer {5 - int(v[-1])}" if v.startswith("layer") else v, at): c for (v, at), c in harmed.items()}
+    assert importance_finding(dict(sorted(turned.items()))).verdict.startswith("not supported")
+
+
+@pytest.mark.parametrize(("spent", "verdict"), [(1.03, "supported"), (1.2, "not supported")])
+def test_predictions_are_judged_on_waveforms_alone(spent: float, verdict: str) -> None:
+    foreseen = {"predicted_j": [200e-9, 200e-9], "rounds": 2, "air_s": 1.0}
+    real = [{**one, **foreseen} for one in scheme(BASE, spent * 1e-9)]
+    drawn = [{**one, **foreseen} for one in scheme(BASE, 5e-9)]
+    found = air_finding({("Top-2", "channel"): drawn, ("Top-2", "waveform"): real})
+    assert found.verdict.startswith(f"{verdict}:")
+    assert f"{100 * (spent - 1):.2f}" in found.sentences[0]
+    assert found.table[0]["payload air time ms a round"].startswith("500 ")
+
+
+@pytest.mark.parametrize(
+    ("less", "verdict"), [([0] * 8, "supported"), ([2] * 8, "not supported"), ([8, -8] * 4, "not shown")]
+)
+def test_survivors(less: list[int], verdict: str) -> None:
+    broken = [h - n for h, n in zip(BASE, less, strict=True)]
+    four = [{**c, "hits": [*c["hits"], 0, 0], "scored": [100] * 4} for c in scheme(BASE, 1e-9)]  # type: ignore[misc]
+    fewer = [{**c, "hits": [*c["hits"], 0, 0], "scored": [100] * 4} for c in scheme(broken, 1e-9)]  # type: ignore[misc]
+    found = outage_finding({("Top-2, all nodes", None): four, ("Top-2, node 3 lost", None): fewer})
+    assert found.verdict.startswith(verdict)
