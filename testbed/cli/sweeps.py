@@ -49,7 +49,9 @@ def experiment_of_the_paper(
             print(f"{one}: {done.finding.verdict}")
             for sentence in done.finding.sentences:
                 print(f"  {sentence}")
-            print(f"{done.seeds} seeds, {done.ran} cells run, {done.found} found, {done.failed} given up: {done.folder}")
+            print(
+                f"{done.seeds} seeds, {done.ran} cells run, {done.found} found, {done.failed} given up: {done.folder}"
+            )
 
 
 def _progress(progress: Progress) -> None:
