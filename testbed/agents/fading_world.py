@@ -61,7 +61,7 @@ class FadingWorld:
         gain_db = np.array(air.path_gain_db) + levels.signal_dbm - air.full_scale_dbm
         self._amplitude = np.sqrt(from_db(gain_db))
         self._frequency, self._sinusoid, self._steering = _stack(air, grid)
-        self._basis = delay_basis(grid, grid.cyclic_prefix)[0]
+        self._basis = delay_basis(grid, grid.cyclic_prefix)
         self._leverage = leverage(grid, grid.cyclic_prefix)
         self._rng = np.random.default_rng([air.seed, 13])
         self._clock_s, self._now_s, self._begun_s = 0.0, 0.0, 0.0

@@ -1,13 +1,13 @@
 """Channel estimators on known symbols: pure functions on arrays.
 
 Model on used subcarrier k (offset k, U of them): Y_k = h_k s_k + n_k, |s_k| = 1, E|n_k|² = σ². Least squares is
-ĥ_k = Y_k s_k*, with error σ². A channel that lasts L samples is h = F g with F (U, L) = exp(−j2πkl/N),
-l = 0…L−1, so it has at most L degrees of freedom:
+ĥ_k = Y_k s_k*, with error σ². A channel that lasts L samples has few degrees of freedom:
 
-- `dft_smooth` projects on them: error σ²·L/U on average (J.-J. van de Beek et al., IEEE VTC 1995);
-- `lmmse` weighs them for a channel whose energy is evenly spread over the L delays, which is robust against any
-  other profile within (O. Edfors et al., IEEE Trans. Commun. 46, 1998; Y. Li et al., same, 1998): with singular
-  values F = V S W^H and λ_i = S_i²/L, coefficient i of V^H ĥ is scaled by ρλ_i/(ρλ_i + σ²), ρ = E|h_k|².
+- `dft_smooth` takes h = F g with F (U, L) = exp(−j2πkl/N), l = 0…L−1, and projects on these L: error σ²·L/U on
+  average, and paths between whole delays leave a remainder (J.-J. van de Beek et al., IEEE VTC 1995);
+- `lmmse` expects energy evenly spread over all delays from 0 to L, which is robust against any other profile
+  within (O. Edfors et al., IEEE Trans. Commun. 46, 1998; Y. Li et al., same, 1998): with eigenvectors V and
+  eigenvalues λ_i of that covariance, coefficient i of V^H ĥ is scaled by ρλ_i/(ρλ_i + σ²), ρ = E|h_k|².
 
 Both use an orthonormal basis, so empty guard and centre subcarriers do no harm.
 """
@@ -29,40 +29,68 @@ Channel = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
 
 LEAST_ENERGY: Final = 1e-12
+LEAST_PRIOR: Final = 1e-7
+# Nodes that integrate exp(j2πx) over so many turns, to rounding.
+NODES_A_TURN: Final = 1.6
+SPARE_NODES: Final = 24
 
 
 @lru_cache(maxsize=64)
-def delay_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
-    """Orthonormal basis V^T (r, U) of channels of `taps` samples, a vector a row; λ (r,) of an even profile, Σλ = U.
+def delay_basis(grid: Grid, taps: int) -> Channel:
+    """Orthonormal basis V^T (r, U) of channels with paths at 0, 1…taps − 1 samples, a vector a row.
 
     SignalError unless 1 ≤ taps ≤ U.
     """
+    _check_taps(grid, taps)
+    steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
+    return _principal(steering, LEAST_ENERGY)[0]
+
+
+@lru_cache(maxsize=64)
+def prior_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
+    """Orthonormal basis V^T (r, U), a vector a row, and λ (r,) of channels evenly spread over 0…taps samples; Σλ = U.
+
+    They diagonalise the covariance E h_k h_m* = ∫ exp(−j2π(k−m)τ/N) dτ/taps (Gauss–Legendre quadrature over τ).
+    Whole delays alone would miss what paths between them leak to every delay. SignalError unless 1 ≤ taps ≤ U.
+    """
+    _check_taps(grid, taps)
+    turns = taps * float(grid.offsets[-1] - grid.offsets[0]) / grid.fft_size
+    nodes, weights = np.polynomial.legendre.leggauss(math.ceil(NODES_A_TURN * turns) + SPARE_NODES)
+    delays = (nodes + 1.0) * (taps / 2.0)
+    steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, delays))
+    return _principal(steering * np.sqrt(weights / 2.0), LEAST_PRIOR)
+
+
+def _check_taps(grid: Grid, taps: int) -> None:
     if not 1 <= taps <= len(grid.used):
         raise SignalError(f"taps={taps} must be 1…{len(grid.used)}, the number of used subcarriers")
-    steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
-    energy, mixing = np.linalg.eigh(steering.conj().T @ steering)
-    kept = energy > LEAST_ENERGY * energy[-1]
-    basis = steering @ (mixing[:, kept] / np.sqrt(energy[kept]))
+
+
+def _principal(vectors: NDArray[np.complex128], least: float) -> tuple[Channel, Doubles]:
+    """Left singular vectors (r, U) of vectors (U, n), one a row, and squared singular values (r,), above `least`."""
+    energy, mixing = np.linalg.eigh(vectors.conj().T @ vectors)
+    kept = energy > least * energy[-1]
+    basis = vectors @ (mixing[:, kept] / np.sqrt(energy[kept]))
     left, turn = np.linalg.eigh(basis.conj().T @ basis)  # almost 1: rounding spoilt weak vectors a little
     basis = basis @ ((turn / np.sqrt(left)) @ turn.conj().T)
-    return np.ascontiguousarray(basis.T, np.complex64), energy[kept] / taps
+    return np.ascontiguousarray(basis.T, np.complex64), energy[kept]
 
 
 def dft_smooth(grid: Grid, h: Channel, taps: int) -> Channel:
     """Least-squares fit (…, U) of a channel of `taps` samples to h (…, U); error variance falls by U/taps."""
-    basis, _ = delay_basis(grid, taps)
+    basis = delay_basis(grid, taps)
     return _project(h, basis, np.ones(len(basis)))
 
 
 def leverage(grid: Grid, taps: int) -> Doubles:
     """(U,) error variance of `dft_smooth` on each subcarrier over that of its input; mean r/U."""
-    basis, _ = delay_basis(grid, taps)
+    basis = delay_basis(grid, taps)
     return np.asarray(np.sum(np.abs(basis) ** 2, axis=0, dtype=np.float64))
 
 
 def lmmse_gains(grid: Grid, power: float, error: float, taps: int) -> Doubles:
     """(r,) weight of each basis coefficient, for mean channel power ρ and error variance of the input."""
-    prior = max(power, 0.0) * delay_basis(grid, taps)[1]
+    prior = max(power, 0.0) * prior_basis(grid, taps)[1]
     return np.asarray(prior / (prior + error + 1e-30))
 
 
@@ -75,7 +103,7 @@ def lmmse(grid: Grid, h: Channel, error: float, taps: int) -> tuple[Channel, flo
         error: their error variance σ².
         taps: longest channel expected, in samples.
     """
-    basis, _ = delay_basis(grid, taps)
+    basis, _ = prior_basis(grid, taps)
     power = float(np.mean(np.abs(h) ** 2)) - error
     gains = lmmse_gains(grid, power, error, taps)
     return _project(h, basis, gains), lmmse_error(grid, power, error, taps)

@@ -102,14 +102,27 @@ def _common_phase(opening: Opening, phasors: Cells, energy: Doubles, band: float
     """(T,) unit phasors: the residual offset taken out, the rest smoothed as a random walk from the opening on."""
     if len(phasors) < 2:
         return np.asarray(phasors / np.maximum(np.abs(phasors), 1e-30))
-    turn = np.exp(1j * turn_per_symbol(phasors) * (np.arange(len(phasors)) - opening.time)).astype(np.complex64)
-    level = phasors * np.conj(turn)
     noise = opening.noise / np.maximum(energy, 1e-30)
+    residual = _residual_turn(opening, phasors, float(np.mean(noise)) / 2, opening.noise / (2 * band + 1e-30))
+    turn = np.exp(1j * residual * (np.arange(len(phasors)) - opening.time)).astype(np.complex64)
+    level = phasors * np.conj(turn)
     seen = np.concatenate([[1.0], level])[:, None].astype(np.complex64)
     variances = np.concatenate([[opening.noise / (opening.count * band + 1e-30)], noise])
     durations = np.concatenate([[-opening.time], np.ones(len(level) - 1)])
     walk = smooth_walk(seen, np.maximum(variances, 1e-12), phase_drift(level) * durations)[1:, 0]
     return np.asarray(walk / np.maximum(np.abs(walk), 1e-30) * turn)
+
+
+def _residual_turn(opening: Opening, phasors: Cells, variance: float, opening_variance: float) -> float:
+    """Rotation in radian a symbol that the opening left over, from phasors whose phase has this variance.
+
+    In a short frame the opening, a straight line through the phases of its symbols (each of `opening_variance`),
+    knows better that there is none; both views count by their inverse variances.
+    """
+    turn, spread = turn_per_symbol(phasors)
+    spread_of_opening = 12.0 / (opening.count * (opening.count**2 - 1))
+    own, prior = variance * spread, opening_variance * spread_of_opening
+    return turn * prior / (own + prior + 1e-30)
 
 
 def equalise(

@@ -8,6 +8,7 @@ q comes from the data: E|y_{t+m} − y_t|² = v_t + v_{t+m} + m·q.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ Doubles = NDArray[np.float64]
 LAGS: Final = (1, 2, 4, 8, 16, 32, 64)
 LEAST_COHERENCE: Final = 0.7
 WALK_LAG: Final = 8
+LONGEST_CHANNEL_LAG: Final = 16
 
 
 def smooth_walk(values: Complexes, noise: Doubles, steps: Doubles) -> Complexes:
@@ -46,15 +48,33 @@ def phase_drift(phasors: Complexes) -> float:
 
 
 def channel_drift(channels: Complexes, noise: Doubles, times: Doubles) -> float:
-    """Mean variance q a unit of time of channels (T, U) at times (T,) seen with noise (T,) a subcarrier."""
-    change = np.mean(np.abs(np.diff(channels, axis=0)) ** 2, axis=1)
-    excess = np.sum(change - noise[1:] - noise[:-1]) / (times[-1] - times[0])
-    return max(float(excess), 0.0)
+    """Mean variance q a unit of time of channels (T, U) at times (T,), T ≥ 2, seen with noise (T,) a subcarrier.
+
+    From how much farther apart distant channels are than neighbours, so that a wrong `noise` cancels: where the
+    channel moves slowly through a long frame, neighbours differ by much less than the error of the noise.
+    """
+    near, near_time = _excess_change(channels, noise, times, 1)
+    far_lag = min(len(channels) // 4, LONGEST_CHANNEL_LAG)
+    if far_lag < 2:
+        return max(near / near_time, 0.0)
+    far, far_time = _excess_change(channels, noise, times, far_lag)
+    return max((far - near) / (far_time - near_time), 0.0)
 
 
-def turn_per_symbol(phasors: Complexes) -> float:
-    """Common rotation in radian a symbol of phasors (T,), T ≥ 2, refined over ever longer lags while they agree."""
-    turn, agreed = 0.0, 0.0
+def _excess_change(channels: Complexes, noise: Doubles, times: Doubles, lag: int) -> tuple[float, float]:
+    """Mean |change|² over `lag` observations less what noise explains, and the mean time between them."""
+    change = np.mean(np.abs(channels[lag:] - channels[:-lag]) ** 2) - np.mean(noise[lag:] + noise[:-lag])
+    return float(change), float(np.mean(times[lag:] - times[:-lag]))
+
+
+def turn_per_symbol(phasors: Complexes) -> tuple[float, float]:
+    """Common rotation in radian a symbol of phasors (T,), T ≥ 2, refined over ever longer lags while they agree.
+
+    Returns:
+        The rotation, and its variance over that of one phasor's phase: the n differences over m symbols of the last
+        lag share all but min(n, m) phasors at either end, so it is 2/(n·m·max(n, m)).
+    """
+    turn, agreed, spread = 0.0, 0.0, math.inf
     for lag in LAGS:
         if lag > max(len(phasors) // 2, 1):
             break
@@ -63,7 +83,9 @@ def turn_per_symbol(phasors: Complexes) -> float:
         if np.abs(product) < LEAST_COHERENCE * agreed:
             break
         turn += float(np.angle(product)) / lag
-    return turn
+        count = len(phasors) - lag
+        spread = 2.0 / (count * lag * max(count, lag))
+    return turn, spread
 
 
 @njit(cache=True, nogil=True)

@@ -45,7 +45,10 @@ def random_walk_estimate(values, noise, steps):
 
 
 def lmmse_matrix(grid, taps, power, error):
-    """R (R + σ²)⁻¹ with R the covariance of a channel with equal power on `taps` delays."""
-    steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
-    covariance = power / taps * steering @ steering.conj().T
+    """R (R + σ²)⁻¹ with R the covariance of a channel with power spread evenly over all delays from 0 to `taps`.
+
+    R_km = ∫ exp(−j2π(k − m)τ/N) dτ/taps = exp(−jπx) sin(πx)/(πx), x = (k − m)·taps/N.
+    """
+    x = (grid.offsets[:, None] - grid.offsets) * taps / grid.fft_size
+    covariance = power * np.exp(-1j * np.pi * x) * np.sinc(x)
     return covariance @ np.linalg.inv(covariance + error * np.eye(len(covariance)))

@@ -19,10 +19,22 @@ def noisy(rng, h, error):
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_basis_is_orthonormal_and_holds_every_short_channel(grid, rng):
-    basis, _ = estimate.delay_basis(grid, grid.cyclic_prefix)
+    basis = estimate.delay_basis(grid, grid.cyclic_prefix)
     assert np.allclose(basis.conj() @ basis.T, np.eye(len(basis)), atol=1e-5)
     h = response(grid, rayleigh(rng, grid.cyclic_prefix)).astype(np.complex64)
     assert np.allclose(estimate.dft_smooth(grid, h, grid.cyclic_prefix), h, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [*GRIDS, Grid(64, 4, 48, 4, 3e6)])
+def test_prior_holds_paths_between_whole_delays(grid):
+    basis, energy = estimate.prior_basis(grid, grid.cyclic_prefix)
+    assert np.allclose(basis.conj() @ basis.T, np.eye(len(basis)), atol=1e-5)
+    assert energy.sum() == pytest.approx(len(grid.used), rel=1e-4)
+    assert len(basis) <= grid.cyclic_prefix + 12
+    for share in (0.0, 0.123, 0.51, 0.987):
+        path = estimate.ramp(grid, share * grid.cyclic_prefix)
+        left = path - (path @ basis.conj().T) @ basis
+        assert np.mean(np.abs(left) ** 2) < 1e-6
 
 
 def test_dft_smoothing_leaves_its_share_of_the_noise(rng):
