@@ -79,13 +79,14 @@ class PermitTable(Table):
 class RadioTable(Table):
     """The radios."""
 
-    address: str = Field("sim:", description="sim:, virtual-pluto, or the address of a radio")
+    address: str = Field("sim:", description="sim:, virtual-pluto, replay:RUN, or the address of a radio")
     addresses: list[str] | None = Field(None, description="one radio a node, instead of `address`")
     permit: PermitTable = PermitTable()
     centre_hz: Positive = 2.45e9
     transmit_gain_db: float = Field(-20.0, ge=-89.75, le=0)
     receive_gain_db: float = Field(45.0, ge=-3, le=71)
     full_scale_dbm: Decibel = Field(7.0, description="transmit power of a full-scale sample at gain 0")
+    record_iq: Literal["no", "ci16", "cf32"] = Field("no", description="record samples heard and sent, as SigMF")
 
 
 class ChannelTable(Table):
@@ -164,6 +165,8 @@ class Campaign(Table):
         for address in radio.addresses or [radio.address]:
             if address != VIRTUAL:
                 check_address(address)
+        if any(address.startswith("replay:") for address in radio.addresses or []):
+            raise ValueError("radio.addresses holds a replay: name the recorded run once, as radio.address")
         if radio.addresses is None and radio.address.startswith("pluto:"):
             raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
 

@@ -7,7 +7,8 @@ or of decisions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from testbed.ofdm.grid import Grid
 from testbed.ofdm.sounding import sounding_frame, sounding_samples
 from testbed.protocol import Aggregated, Gated, Phase, Prediction, Reception, Sent, Share, Slot, Sounding
 from testbed.radio.base import Capture, Radio
+from testbed.radio.tape import Occasion, nobody
 from testbed.worker import Worker
 
 CONSTELLATION_POINTS = 400
@@ -37,13 +39,24 @@ class LocalNode:
         radio: an open radio, tuned; the caller closes it.
         grid: OFDM grid of soundings and frames.
         repetitions: sounding symbols averaged in one measurement.
+        about: told what each transmission and capture is for, before it happens.
     """
 
-    def __init__(self, worker: Worker, radio: Radio, grid: Grid, repetitions: int) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        radio: Radio,
+        grid: Grid,
+        repetitions: int,
+        about: Callable[[Occasion], None] = nobody,
+    ) -> None:
         self._worker = worker
         self._radio = radio
         self._grid = grid
         self._repetitions = repetitions
+        self._about = about
+        self._rounds_before = 0
+        self._layer = 0
         self._soft: dict[Block, Floats] = {}
 
     @property
@@ -55,10 +68,12 @@ class LocalNode:
 
     def begin(self, batch: int) -> None:
         """Take up the tokens of `batch`."""
+        self._rounds_before, self._layer = batch * self._worker.layers, 0
         self._worker.begin(batch)
 
     def resume(self, batch: int, layer: int) -> None:
         """Take up the tokens of `batch` as they were when `layer` began."""
+        self._rounds_before, self._layer = batch * self._worker.layers, layer
         self._worker.resume(batch, layer)
 
     def gate(self, layer: int, own: bool = True) -> Gated:
@@ -72,6 +87,7 @@ class LocalNode:
 
     def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
         """Combine the results of `selected` (N, K) and end the layer."""
+        self._layer = layer + 1
         return self._worker.aggregate(layer, selected)
 
     def predict(self) -> Prediction:
@@ -84,11 +100,13 @@ class LocalNode:
         """Put sounding frame `number` on the air; its length in seconds."""
         header = Header(source=self.index, kind=SOUNDING, number=number)
         wave = sounding_frame(self._grid, header, self._repetitions)
+        self._about(self._sounding(self.index, number))
         self._radio.transmit(wave)
         return float(wave.size / self._grid.sample_rate_hz)
 
     def measure(self, source: int, number: int) -> Sounding | None:
         """Hear sounding frame `number` of `source`; None when no such frame was found."""
+        self._about(self._sounding(source, number))
         capture = self._capture(sounding_samples(self._grid, self._repetitions))
         csi = sound(self._grid, capture.samples, number=number)
         if csi is None or capture.overflow or (csi.header.source, csi.header.number) != (source, number):
@@ -109,6 +127,7 @@ class LocalNode:
         links = slot_links(slot, self._worker.payload_bytes)
         header = Header(source=self.index, kind=KIND[slot.phase], number=slot.number)
         payloads = [self._worker.outgoing(slot, share) for share in slot.shares]
+        self._about(self._exchange(slot))
         self._radio.transmit(modulate(self._grid, header, links, payloads))
         return sent(self._grid, links)
 
@@ -116,6 +135,7 @@ class LocalNode:
         """Hear the frame of `slot`, keep the blocks that pass and the soft bits of those that do not."""
         share = own_share(slot, self.index)
         links = slot_links(slot, self._worker.payload_bytes)
+        self._about(self._exchange(slot))
         capture = self._capture(frame_samples(self._grid, links))
         blocks: list[Block] = [(slot.phase, slot.source, share.mcs, int(row)) for row in share.rows]
         link, soft = links[slot.shares.index(share)], self._soft_bits(blocks)
@@ -134,6 +154,13 @@ class LocalNode:
     def silence(self) -> None:
         """Take whatever is on the air off."""
         self._radio.silence()
+
+    def _sounding(self, source: int, number: int) -> Occasion:
+        return Occasion("sounding", source, number, self._rounds_before + self._layer, self._layer)
+
+    def _exchange(self, slot: Slot) -> Occasion:
+        number = self._rounds_before + slot.layer
+        return Occasion(slot.phase, slot.source, slot.number, number, slot.layer, slot.attempt, slot_sum(slot))
 
     def _capture(self, frame: int) -> Capture:
         """Long enough to hold a frame of `frame` samples wherever its repetitions begin."""
@@ -156,6 +183,15 @@ class LocalNode:
 def slot_links(slot: Slot, block_bytes: int) -> list[Link]:
     """What each share of a slot is to the modem."""
     return [Link(share.subcarriers, share.mcs, share.rows.size, block_bytes) for share in slot.shares]
+
+
+def slot_sum(slot: Slot) -> str:
+    """BLAKE2b of all that a slot says, in hexadecimal: equal for equal slots alone."""
+    total = blake2b(f"{slot.phase} {slot.layer} {slot.attempt} {slot.source} {slot.number}".encode(), digest_size=8)
+    for share in slot.shares:
+        total.update(f" {share.destination} {share.mcs} {share.rows.size} {share.subcarriers.size} ".encode())
+        total.update(share.rows.astype("<i8").tobytes() + share.subcarriers.astype("<i8").tobytes())
+    return total.hexdigest()
 
 
 def own_share(slot: Slot, node: int) -> Share:

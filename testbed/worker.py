@@ -125,6 +125,11 @@ class Worker:
         self._now: _Layer | None = None
 
     @property
+    def layers(self) -> int:
+        """L."""
+        return self._model.layers
+
+    @property
     def payload_bytes(self) -> int:
         """Bytes of one state on its way."""
         return payload_bytes(self._model.width, self._settings.quantisation)

@@ -12,7 +12,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the full-size form of long tests")
-    parser.addoption("--radio", default=None, help="address of a real radio, for hardware tests")
+    parser.addoption("--radio", default=None, help="address of a real radio, or two: A,B, for hardware tests")
     parser.addoption("--seed", type=int, default=20250317, help="seed of every random test input")
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from testbed.agents.air import RemoteEther
 from testbed.agents.assemble import check, local_node, transmit_permit
+from testbed.agents.iq import recorded
 from testbed.agents.log import logger
 from testbed.agents.warm import warm_modem
 from testbed.campaign import Campaign
@@ -40,8 +41,14 @@ class Setup(msgspec.Struct, frozen=True):
     air: str | None
 
 
-def run_agent(connect: str, index: int, keys: Path) -> int:
+def run_agent(connect: str, index: int, keys: Path, iq: Path | None = None) -> int:
     """Serve the controller at `connect` as node `index` until it says farewell; the exit code.
+
+    Args:
+        connect: address of the controller.
+        index: number of the node.
+        keys: folder of keys.
+        iq: folder for recorded samples, if the campaign wants any.
 
     Raises:
         TestbedError: the controller refuses, keys are missing, the radio cannot be opened.
@@ -53,7 +60,7 @@ def run_agent(connect: str, index: int, keys: Path) -> int:
         setup = msgspec.json.decode(spoke.join(JOIN_S), type=Setup)
         campaign = Campaign.from_text(setup.campaign)
         radio = stack.enter_context(Latched(_radio(campaign, setup, index, keys, stack)))
-        node = local_node(campaign, check(campaign), index, radio)
+        node = local_node(campaign, check(campaign), index, recorded(radio, campaign, index, iq, stack))
         log.info("joined", controller=connect, campaign=campaign.name, radio=radio.address)
         reason = spoke.serve(serve_node(node), on_quiet=_in_background(radio.latch))
         log.info("left", reason=reason)

@@ -21,6 +21,7 @@ from testbed.plan import RoundSettings
 from testbed.radio.air import AirSettings, thermal_noise_dbm
 from testbed.radio.base import Radio, RadioSettings
 from testbed.radio.guard import TransmitPermit
+from testbed.radio.tape import Informed, nobody
 from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
 from testbed.worker import Worker, WorkerSettings
@@ -158,8 +159,12 @@ def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
 
 
 def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> LocalNode:
-    """Node `index` on an open radio, which is tuned here."""
+    """Node `index` on an open radio, which is tuned here, and told what it is used for if it wants to know."""
     radio.configure(radio_settings(campaign))
     return LocalNode(
-        worker(campaign, model, index), radio, campaign.ofdm_grid(), campaign.transmission.repetitions
+        worker(campaign, model, index),
+        radio,
+        campaign.ofdm_grid(),
+        campaign.transmission.repetitions,
+        radio.about if isinstance(radio, Informed) else nobody,
     )

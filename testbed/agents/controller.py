@@ -13,6 +13,7 @@ from types import FrameType
 
 from testbed.agents.assemble import check, notes, round_settings
 from testbed.agents.conduct import conduct
+from testbed.agents.iq import is_replay
 from testbed.agents.local import local_fleet
 from testbed.agents.remote import check_keys, remote_fleet
 from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
@@ -21,6 +22,7 @@ from testbed.experts.model import Model
 from testbed.node import CONSTELLATION_POINTS
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.folder import create_run
+from testbed.record.iq_write import finish_iq
 from testbed.record.report import write_report
 from testbed.record.rows import Predictions, RecordShape
 from testbed.record.space import low_space
@@ -96,7 +98,7 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
         "runs folder": str(out),
     }
     said = [*notes(campaign, model), *filter(None, [low_space(out, rounds * round_bytes)])]
-    return Plan(campaign, model, out, in_process, rounds, round_bytes, said, facts)
+    return Plan(campaign, model, out, in_process or is_replay(campaign), rounds, round_bytes, said, facts)
 
 
 def execute(
@@ -123,7 +125,9 @@ def execute(
     shape = record_shape(campaign, plan.model)
     with stop_after_round() as stopping, RunWriter(folder, shape) as writer:
         logs = folder.path / "logs"
-        fleet_of = local_fleet(campaign, plan.model) if plan.in_process else remote_fleet(campaign, logs)
+        fleet_of = (
+            local_fleet(campaign, plan.model, folder.iq) if plan.in_process else remote_fleet(campaign, logs, folder.iq)
+        )
 
         with fleet_of as fleet:
             keeper = RoundKeeper(writer, fleet, stopping, tell, folder.path, plan.round_bytes, plan.rounds)
@@ -140,6 +144,7 @@ def execute(
                 stopping=stopping,
                 clock=time.monotonic,
             )
+        finish_iq(folder.iq)
         summary = totals.summary(str(folder.path), time.monotonic() - start)
         interrupted = totals.rounds < plan.rounds
         writer.finish(summary, "interrupted" if interrupted else "complete", keeper.events)

@@ -46,8 +46,13 @@ def check_keys(campaign: Campaign) -> Path:
 
 
 @contextmanager
-def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
+def remote_fleet(campaign: Campaign, logs: Path, iq: Path | None = None) -> Iterator[Fleet]:
     """Starts the simulated air, if radios need one, and an agent for each node; leaving ends them all.
+
+    Args:
+        campaign: the whole campaign.
+        logs: folder for what processes say.
+        iq: folder for recorded samples, if the campaign wants any.
 
     Raises:
         LinkError: an agent did not come up; the message says which and why.
@@ -60,7 +65,8 @@ def remote_fleet(campaign: Campaign, logs: Path) -> Iterator[Fleet]:
         setups = [msgspec.json.encode(Setup(campaign.text(), radio, air)).decode() for radio in radios]
         hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, setups))
         for k in range(K):
-            children.start(f"node-{k}", ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"])
+            words = ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"]
+            children.start(f"node-{k}", words if iq is None else [*words, f"--iq={iq}"])
         warm_scheduler()
         _wait_joined(hub, children)
         yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map, Care(lambda k: _take_off_the_air(radios[k])))

@@ -89,7 +89,7 @@ def remove_run(
 @app.command("export")
 def export_run(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    to: Annotated[str, typer.Option(help="netcdf, mat, npz or parquet.")],
+    to: Annotated[str, typer.Option(help="netcdf, mat, npz, parquet, or sigmf for the samples.")],
     out: Annotated[Path | None, typer.Option(help="File or folder.", show_default=False)] = None,
 ) -> None:
     """Write the rounds of a run to one file that other tools open."""

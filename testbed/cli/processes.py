@@ -17,12 +17,13 @@ def agent(
     connect: Annotated[str, typer.Option(help="Address of the controller.")],
     index: Annotated[int, typer.Option(help="Number of this node.")],
     keys: Annotated[Path, typer.Option(help="Folder of keys.")],
+    iq: Annotated[Path | None, typer.Option(help="Folder for recorded samples.")] = None,
 ) -> None:
     """One node: a radio and an expert, at the service of a controller."""
     with errors_as_sentences():
         from testbed.agents.agent import run_agent
 
-        raise typer.Exit(run_agent(connect, index, keys))
+        raise typer.Exit(run_agent(connect, index, keys, iq))
 
 
 @app.command(hidden=True)

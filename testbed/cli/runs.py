@@ -40,6 +40,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for runs.", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and touch nothing.")] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="All nodes in this process, no sockets.")] = False,
+    record_iq: Annotated[bool, typer.Option("--record-iq", help="Record samples heard and sent, as SigMF.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
     """Run a campaign: sound, schedule, transmit, compute, aggregate, record."""
@@ -49,6 +50,8 @@ def run(
 
         overrides = {"radio.address": radio, "schedule.scheduler": scheduler, "seed": seed}
         settings = load_campaign(campaign, {key: value for key, value in overrides.items() if value is not None})
+        if record_iq and settings.radio.record_iq == "no":
+            settings = settings.with_overrides({"radio.record_iq": "ci16"})
         plan = plan_run(settings, out or default_out(campaign), in_process=in_process)
         if dry_run:
             printing.show_plan(plan, as_json)
@@ -81,9 +84,7 @@ def _execute(plan: Plan, as_json: bool) -> None:
 @app.command("replay")
 def replay_run(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a recorded run.")],
-    scheduler: Annotated[
-        str | None, typer.Option(help="Another scheduler.", autocompletion=schedulers_by_name)
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Another scheduler.", autocompletion=schedulers_by_name)] = None,
     qos: Annotated[float | None, typer.Option(help="Another z.")] = None,
     importance: Annotated[float | None, typer.Option(help="Another γ0.")] = None,
     max_experts: Annotated[int | None, typer.Option(help="Another D.")] = None,

@@ -7,11 +7,13 @@ from testbed.radio.base import Radio
 from testbed.radio.guard import NOTHING, TransmitPermit
 from testbed.radio.pluto import PlutoRadio
 from testbed.radio.pluto_steps import PlutoOptions
+from testbed.radio.replay import ReplayRadio
 from testbed.radio.sim import Ether, SimRadio
+from testbed.radio.tape import Tape
 
 FORMS = (
     "sim: (a radio on the simulated air), pluto:ip:HOST[:PORT], pluto:usb:BUS.DEVICE.INTERFACE, "
-    "pluto:serial:SERIAL (an ADALM-PLUTO)"
+    "pluto:serial:SERIAL (an ADALM-PLUTO), replay:RUN (what the radios of a recorded run heard)"
 )
 PLUTO_KINDS = ("ip", "usb", "serial")
 
@@ -21,6 +23,7 @@ def open_radio(
     *,
     unit: int,
     ether: Ether | None = None,
+    tape: Tape | None = None,
     permit: TransmitPermit = NOTHING,
     options: PlutoOptions | None = None,
 ) -> Radio:
@@ -30,16 +33,21 @@ def open_radio(
         address: what the campaign or `--radio` names.
         unit: number of the node; a simulated radio of that number is opened.
         ether: the simulated air, needed by `sim:` alone.
+        tape: what this node's radio heard, needed by `replay:` alone.
         permit: what a real radio may transmit; by default nothing. `sim:` radiates nothing and needs none.
         options: what a Pluto needs beyond its settings.
 
     Raises:
-        AddressError: an unknown form of address, or `sim:` without an air.
+        AddressError: an unknown form of address, `sim:` without an air, or `replay:` without a tape.
         RadioError: the radio does not answer.
     """
     check_address(address)
     if address.startswith("pluto:"):
         return PlutoRadio(address, permit, options)
+    if address.startswith("replay:"):
+        if tape is None:
+            raise AddressError("replay: needs a recording, and none was given")
+        return ReplayRadio(address, tape)
     if ether is None:
         raise AddressError("sim: needs a simulated air, and none was given")
     return SimRadio(ether, unit)
@@ -53,6 +61,7 @@ def check_address(address: str) -> str:
     """
     scheme, colon, rest = address.partition(":")
     kind, _, place = rest.partition(":")
-    if (scheme == "sim" and colon) or (scheme == "pluto" and kind in PLUTO_KINDS and place):
+    known = {"sim": bool(colon), "replay": bool(rest), "pluto": kind in PLUTO_KINDS and bool(place)}
+    if known.get(scheme):
         return address
     raise AddressError(f"radio address {address!r} is not one of: {FORMS}")

@@ -13,7 +13,7 @@ from testbed.record.space import replace
 def covered(folder: RunFolder) -> tuple[Path, ...]:
     """Files whose sums are kept; the report can be made again and is not among them."""
     files = folder.manifest, folder.campaign, folder.record, folder.journal, folder.timings, folder.summary
-    return tuple(file for file in files if file.exists())
+    return (*(file for file in files if file.exists()), *sorted(folder.iq.glob("*.sigmf-*")))
 
 
 def digest(path: Path) -> str:
@@ -35,7 +35,7 @@ def write_digests(folder: RunFolder) -> None:
     Raises:
         RecordError: they cannot be read or written.
     """
-    lines = [f"{digest(file)}  {file.name}\n" for file in covered(folder)]
+    lines = [f"{digest(file)}  {file.relative_to(folder.path)}\n" for file in covered(folder)]
     replace(folder.checksums, "".join(lines).encode())
 
 

@@ -1,6 +1,6 @@
-"""A run as a file of another program: NetCDF-4, MATLAB, NumPy or Parquet.
+"""A run as a file of another program: NetCDF-4, MATLAB, NumPy or Parquet; its samples as a SigMF archive.
 
-All formats hold the same: every variable of `testbed.record.schema`, the coordinates and the attributes. Only
+All formats but SigMF hold the same: every variable of `testbed.record.schema`, the coordinates and the attributes. Only
 committed rounds are exported, of finished, interrupted and running runs alike.
 """
 
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.record.folder import RunFolder, read_manifest
+from testbed.record.iq_export import export_iq
 from testbed.record.rows import RecordShape
 from testbed.record.schema import FORMAT, FORMAT_VERSION, VARIABLES, Variable
 from testbed.record.space import FLOOR_BYTES, require
 from testbed.record.table import Table, damaged, read_table
 
 MAT_LIMIT_BYTES = 2**31
+SIGMF = "sigmf"
 Columns = dict[str, NDArray[Any]]
 
 
@@ -34,7 +36,8 @@ def export(run: Path, to: str, out: Path | None = None) -> Path:
 
     Args:
         run: the run folder.
-        to: "netcdf" (`.nc`), "mat" (`.mat`, MATLAB 5), "npz" or "parquet" (one row a round).
+        to: "netcdf" (`.nc`), "mat" (`.mat`, MATLAB 5), "npz", "parquet" (one row a round) or
+            "sigmf" (`.sigmf`, the recorded samples).
         out: the file, or a folder for `<run>.<suffix>`; unset = beside the run folder. An existing file is kept.
 
     Returns:
@@ -44,10 +47,12 @@ def export(run: Path, to: str, out: Path | None = None) -> Path:
         RecordError: no run, a damaged one, an unknown format, a file that exists or cannot be written, or a package
             that is not installed.
     """
-    if to not in FORMATS:
-        raise RecordError(f"export to {to!r}: not one of {', '.join(FORMATS)}")
+    if to not in (*FORMATS, SIGMF):
+        raise RecordError(f"export to {to!r}: not one of {', '.join((*FORMATS, SIGMF))}")
     folder = RunFolder(Path(run).resolve())
     read_manifest(folder)
+    if to == SIGMF:
+        return export_iq(folder, _target(folder, Path(out) if out else folder.path.parent, ".sigmf"))
     suffix, write = FORMATS[to]
     path = _target(folder, Path(out) if out else folder.path.parent, suffix)
     table = _sound(folder)

@@ -7,6 +7,7 @@
       journal.bin     all rounds, as long as record.h5 is not closed
       timings.jsonl   wall time of each round's phases, one line a round
       summary.json    closing figures
+      iq/             samples of each node's radio as SigMF, if the campaign wants them
       report.html     pictures, made from the rest
       checksums.b2    BLAKE2 of the files above it, for `b2sum -c`; written last
 
@@ -114,6 +115,11 @@ class RunFolder:
     def checksums(self) -> Path:
         """BLAKE2 of the finished files."""
         return self.path / "checksums.b2"
+
+    @property
+    def iq(self) -> Path:
+        """Recorded samples, where there are any."""
+        return self.path / "iq"
 
     @property
     def lock(self) -> Path:

@@ -10,6 +10,7 @@ import msgspec
 from testbed.errors import RecordError
 from testbed.record.digest import write_digests
 from testbed.record.folder import RunFolder, clear_scaffold, is_live, read_manifest, write_manifest
+from testbed.record.iq_write import finish_iq
 from testbed.record.space import require
 from testbed.record.table import Table, damaged, read_table
 
@@ -31,6 +32,7 @@ def repair(path: Path) -> int:
     damage = next(damaged(table), None)
     if damage is not None:
         raise RecordError(f"{folder.path}: damaged: {damage}; restore the recording from a copy")
+    finish_iq(folder.iq)
     if folder.journal.exists():
         _rebuild(folder, table)
         folder.journal.unlink()

@@ -26,7 +26,7 @@ MUTED = TransmitPermit(bands_hz=((2.4e9, 2.4835e9),), cabled=True, highest_gain_
 
 @pytest.fixture
 def address(request: pytest.FixtureRequest) -> str:
-    return str(request.config.getoption("--radio"))
+    return str(request.config.getoption("--radio")).split(",")[0]
 
 
 @pytest.fixture

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from testbed.record.read import Run, read_run
+from testbed.agents.controller import execute, plan_run
+from testbed.campaign import Campaign
+from testbed.outcome import Measured, Traffic
+from testbed.record.read import Run, read_run, verify
 from tests.system.test_command import SMALL, command
 
 
@@ -20,7 +24,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     campaign.write_text(SMALL.format(passes=1), encoding="utf-8")
     made = []
     for radio in ("sim:", "virtual-pluto"):
-        done = command(folder, "run", campaign, "--json", "--radio", radio, "--out", folder / "runs")
+        words = ["run", campaign, "--json", "--record-iq", "--radio", radio, "--out", folder / "runs"]
+        done = command(folder, *words)
         assert done.returncode == 0, done.stderr
         made.append(read_run(Path(json.loads(done.stdout)["run_dir"])))
     return made[0], made[1]
@@ -44,3 +49,23 @@ def test_both_measure_the_same_channels(runs: tuple[Run, Run]) -> None:
 
 def test_nothing_is_lost_on_either(runs: tuple[Run, Run]) -> None:
     assert [sum(int(record.lost.sum()) for record in run.rounds) for run in runs] == [0, 0]
+
+
+def test_what_virtual_plutos_heard_gives_the_same_when_it_is_heard_again(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    run = runs[1]
+    assert verify(run.folder.path) == ()
+    changed = {"radio.address": f"replay:{run.folder.path}", "radio.record_iq": "no"}
+    campaign = Campaign.from_text(run.campaign).with_overrides(changed)
+    done = execute(plan_run(campaign, tmp_path, in_process=False), ["test"], lambda record: None)
+    for one, other in zip(run.rounds, read_run(Path(done.summary.run_dir)).rounds, strict=True):
+        assert same(one.measured, other.measured, Measured)
+        np.testing.assert_array_equal(one.selected, other.selected)
+        assert same(one.forward, other.forward, Traffic)
+        assert same(one.back, other.back, Traffic)
+        np.testing.assert_array_equal(one.constellation, other.constellation)
+
+
+def same(one: object, other: object, kind: type) -> bool:
+    """Bit-equal in every field."""
+    pairs = [(np.asarray(getattr(one, f.name)), np.asarray(getattr(other, f.name))) for f in fields(kind)]
+    return all(left.tobytes() == right.tobytes() for left, right in pairs)
