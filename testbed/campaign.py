@@ -18,6 +18,7 @@ import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import CampaignError, GridError
+from testbed.experts.text import CHOICES
 from testbed.ofdm.grid import PRESETS, Grid
 from testbed.radio.open import check_address
 from testbed.tables import Table, sentence
@@ -45,6 +46,9 @@ class NodesTable(Table):
     count: int = Field(4, ge=2, le=64, description="K: nodes, one expert each")
     tokens: int = Field(16, ge=1, le=4096, description="tokens a node")
     domain_shift: int = Field(0, ge=0, description="node k reads text of domain k + this; 0 = its own expert's")
+    question: int = Field(
+        0, ge=0, description="n > 0: passes come in fours, a passage with its last n bytes right and three times wrong"
+    )
     context: int = Field(48, ge=0, le=4096, description="bytes before the tokens, read by the own expert")
     compute_energy_j: list[NonNegative] | NonNegative = Field(
         default_factory=lambda: [0.1e-9, 0.2e-9, 0.3e-9, 0.4e-9],
@@ -153,6 +157,10 @@ class Campaign(Table):
             raise ValueError(
                 f"schedule.max_experts = {self.schedule.max_experts} exceeds nodes.count = {self.nodes.count}"
             )
+        if self.nodes.question and self.passes % CHOICES:
+            raise ValueError(f"passes = {self.passes} must be a multiple of {CHOICES}: nodes.question asks in fours")
+        if self.nodes.question > self.nodes.tokens:
+            raise ValueError(f"nodes.question = {self.nodes.question} exceeds nodes.tokens = {self.nodes.tokens}")
         self._check_radios()
         return self
 

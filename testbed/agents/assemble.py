@@ -14,7 +14,7 @@ from testbed.campaign import VIRTUAL, Campaign
 from testbed.errors import CampaignError
 from testbed.experts.model import Model, load_model, part_for
 from testbed.experts.payload import payload_bytes
-from testbed.experts.text import draw_passages
+from testbed.experts.text import CHOICES, draw_passages, draw_questions
 from testbed.node import LocalNode
 from testbed.ofdm.grid import Grid
 from testbed.plan import RoundSettings
@@ -155,6 +155,8 @@ def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
     length = campaign.nodes.context + campaign.nodes.tokens + 1
     rng = np.random.default_rng([campaign.seed, 11, node])
     domain = model.domains[(node + campaign.nodes.domain_shift) % len(model.domains)]
+    if question := campaign.nodes.question:
+        return draw_questions(domain, campaign.passes // CHOICES, length, question, rng)
     return draw_passages(domain, campaign.passes, length, rng)
 
 

@@ -48,6 +48,27 @@ def draw_passages(domain: str, count: int, length: int, rng: np.random.Generator
     return text[chosen[:, None] + np.arange(length)]
 
 
+CHOICES = 4
+"""Continuations of a question, of which the first is the right one."""
+
+
+def draw_questions(
+    domain: str, count: int, length: int, continuation: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """`count` questions as `CHOICES` passages each, (count·CHOICES, length): the right one, then three wrong ones.
+
+    A wrong one is the same passage with its last `continuation` bytes from elsewhere in the same domain's text.
+    ModelError if the text does not hold so many, or a continuation is not shorter than the passage.
+    """
+    if not 1 <= continuation < length:
+        raise ModelError(f"questions: continuation {continuation} must be 1 … {length - 1}, shorter than the passage")
+    begun = length - continuation
+    asked = np.repeat(draw_passages(domain, count, length, rng), CHOICES, axis=0)
+    wrong = draw_passages(domain, count * (CHOICES - 1), continuation, rng)
+    asked.reshape(count, CHOICES, length)[:, 1:, begun:] = wrong.reshape(count, CHOICES - 1, continuation)
+    return asked
+
+
 def _starts(text: NDArray[np.uint8], length: int) -> NDArray[np.intp]:
     """Where a passage may start: at a character, with no seam in its `length` bytes."""
     seams = np.concatenate(([0], np.cumsum(text == SEAM)))

@@ -85,3 +85,15 @@ def test_combinations_that_cannot_work_are_refused(overrides: dict[str, object],
 def test_a_missing_model_is_named() -> None:
     with pytest.raises(ModelError, match="nobody"):
         check(load_campaign(None, {"model.name": "nobody.safetensors"}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"nodes.question": 8, "passes": 6}, "passes = 6 must be a multiple of 4"),
+        ({"nodes.question": 17, "passes": 4}, "nodes.question = 17 exceeds nodes.tokens = 16"),
+    ],
+)
+def test_questions_come_in_fours_and_fit(overrides: dict[str, object], words: str) -> None:
+    with pytest.raises(CampaignError, match=words):
+        load_campaign(None, overrides)

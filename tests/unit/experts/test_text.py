@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from testbed.errors import ModelError
-from testbed.experts.text import HELD_OUT, SEAM, domains, draw_passages, held_out
+from testbed.experts.text import CHOICES, HELD_OUT, SEAM, domains, draw_passages, draw_questions, held_out
 
 
 @pytest.mark.parametrize("domain", domains())
@@ -52,3 +52,20 @@ def test_an_unknown_domain_lists_the_known():
 def test_passages_that_are_not_there(count, length, rng):
     with pytest.raises(ModelError, match="passages"):
         draw_passages("english", count, length, rng)
+
+
+def test_questions_have_one_beginning_and_four_ends():
+    asked = draw_questions("german", 5, 40, 12, np.random.default_rng(3)).reshape(5, CHOICES, 40)
+    assert (asked[:, :, :28] == asked[:, :1, :28]).all()
+    held = held_out("german")
+    for question in asked:
+        assert question[0].tobytes() in held
+        ends = {one[28:].tobytes() for one in question}
+        assert len(ends) == CHOICES
+        assert all(end in held for end in ends)
+
+
+@pytest.mark.parametrize("continuation", [0, 40])
+def test_a_continuation_leaves_a_beginning(continuation):
+    with pytest.raises(ModelError, match=f"continuation {continuation} must be 1 … 39"):
+        draw_questions("german", 1, 40, continuation, np.random.default_rng(0))
