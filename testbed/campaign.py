@@ -90,6 +90,7 @@ class RadioTable(Table):
     transmit_gain_db: float = Field(-20.0, ge=-89.75, le=0)
     receive_gain_db: float = Field(45.0, ge=-3, le=71)
     full_scale_dbm: Decibel = Field(7.0, description="transmit power of a full-scale sample at gain 0")
+    calibration: str = Field("measurements/calibration", description="folder of the Plutos' dated calibrations")
     record_iq: Literal["no", "ci16", "cf32"] = Field("no", description="record samples heard and sent, as SigMF")
 
 

@@ -29,16 +29,18 @@ from testbed.link.spoke import Spoke
 from testbed.radio.base import Radio
 from testbed.radio.latch import Latched
 from testbed.radio.open import open_radio
+from testbed.radio.pluto_steps import PlutoOptions
 
 JOIN_S = 30.0
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What an agent is told when it is taken in: the campaign as TOML, its radio, where the simulated air is."""
+    """What an agent is told when it is taken in: campaign as TOML, radio, where the simulated air is, calibration."""
 
     campaign: str
     radio: str
     air: str | None
+    options: PlutoOptions = PlutoOptions()
 
 
 def run_agent(connect: str, index: int, keys: Path, iq: Path | None = None) -> int:
@@ -71,7 +73,7 @@ def _radio(campaign: Campaign, setup: Setup, index: int, keys: Path, stack: Exit
     ether = None
     if setup.air is not None:
         ether = RemoteEther(stack.enter_context(Client(setup.air, client_keys(keys, index, "air"))))
-    return open_radio(setup.radio, unit=index, ether=ether, permit=transmit_permit(campaign))
+    return open_radio(setup.radio, unit=index, ether=ether, permit=transmit_permit(campaign), options=setup.options)
 
 
 def _in_background(silence: Callable[[], None]) -> Callable[[], None]:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 
 from testbed.agents.assemble import check, notes, round_settings
+from testbed.agents.calibrated import calibrated
 from testbed.agents.conduct import conduct
 from testbed.agents.iq import is_replay
 from testbed.agents.local import local_fleet
@@ -121,12 +122,17 @@ def execute(
     campaign, start = plan.campaign, time.monotonic()
     if not plan.in_process:
         check_keys(campaign)
+    known = calibrated(campaign, date.today())
+    for words in known.warnings:
+        tell(words)
     folder = create_run(plan.out, campaign.name, campaign.seed, campaign.text(), argv, datetime.now(UTC))
-    shape = record_shape(campaign, plan.model)
+    shape = record_shape(campaign, plan.model, calibration=known.record)
     with stop_after_round() as stopping, RunWriter(folder, shape) as writer:
         logs = folder.path / "logs"
         fleet_of = (
-            local_fleet(campaign, plan.model, folder.iq) if plan.in_process else remote_fleet(campaign, logs, folder.iq)
+            local_fleet(campaign, plan.model, folder.iq)
+            if plan.in_process
+            else remote_fleet(campaign, logs, folder.iq, known)
         )
 
         with fleet_of as fleet:
@@ -147,11 +153,11 @@ def execute(
         finish_iq(folder.iq)
         summary = totals.summary(str(folder.path), time.monotonic() - start)
         interrupted = totals.rounds < plan.rounds
-        writer.finish(summary, "interrupted" if interrupted else "complete", keeper.events)
+        writer.finish(summary, "interrupted" if interrupted else "complete", (*known.warnings, *keeper.events))
     return Result(summary, write_report(folder.path), interrupted)
 
 
-def record_shape(campaign: Campaign, model: Model, radio: str | None = None) -> RecordShape:
+def record_shape(campaign: Campaign, model: Model, radio: str | None = None, calibration: str = "") -> RecordShape:
     """What does not change from round to round, for the recording; `radio` where it is not the campaign's."""
     grid = campaign.ofdm_grid()
     return RecordShape(
@@ -164,6 +170,7 @@ def record_shape(campaign: Campaign, model: Model, radio: str | None = None) -> 
         attributes={
             "radio": radio or " ".join(campaign.radio.addresses or [campaign.radio.address]),
             "licence": campaign.radio.permit.licence,
+            **({"calibration": calibration} if calibration else {}),
             "transmit_gain_db": campaign.radio.transmit_gain_db,
             "receive_gain_db": campaign.radio.receive_gain_db,
             "hops_priced": campaign.schedule.hops,

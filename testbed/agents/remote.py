@@ -13,6 +13,7 @@ import msgspec
 
 from testbed.agents.agent import Setup
 from testbed.agents.assemble import air_settings
+from testbed.agents.calibrated import Calibrated
 from testbed.agents.processes import Children
 from testbed.agents.warm import warm_scheduler
 from testbed.campaign import VIRTUAL, Campaign
@@ -22,6 +23,7 @@ from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
 from testbed.link.remote import RemoteNode
 from testbed.radio.pluto import make_quiet
+from testbed.radio.pluto_steps import PlutoOptions
 
 JOIN_S = 120.0
 HUB_ADDRESS = "tcp://127.0.0.1:*"
@@ -46,13 +48,16 @@ def check_keys(campaign: Campaign) -> Path:
 
 
 @contextmanager
-def remote_fleet(campaign: Campaign, logs: Path, iq: Path | None = None) -> Iterator[Fleet]:
+def remote_fleet(
+    campaign: Campaign, logs: Path, iq: Path | None = None, known: Calibrated | None = None
+) -> Iterator[Fleet]:
     """Starts the simulated air, if radios need one, and an agent for each node; leaving ends them all.
 
     Args:
         campaign: the whole campaign.
         logs: folder for what processes say.
         iq: folder for recorded samples, if the campaign wants any.
+        known: calibration of the radios.
 
     Raises:
         LinkError: an agent did not come up; the message says which and why.
@@ -62,7 +67,11 @@ def remote_fleet(campaign: Campaign, logs: Path, iq: Path | None = None) -> Iter
         children = stack.enter_context(Children(logs))
         pool = stack.enter_context(ThreadPoolExecutor(K, "ask"))  # left after the hub, whose end answers who waits
         air, radios = _start_air(campaign, children, keys)
-        setups = [msgspec.json.encode(Setup(campaign.text(), radio, air)).decode() for radio in radios]
+        options = known.options if known else (PlutoOptions(),) * K
+        setups = [
+            msgspec.json.encode(Setup(campaign.text(), *its)).decode()
+            for its in zip(radios, [air] * K, options, strict=True)
+        ]
         hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, setups))
         for k in range(K):
             words = ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"]

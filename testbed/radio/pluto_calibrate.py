@@ -15,12 +15,10 @@ from testbed.radio.calibration import (
     measure_gain_slope,
     measure_ppm,
     measure_receive_s,
-    read_calibration,
     write_calibration,
 )
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.pluto import PlutoRadio
-from testbed.radio.pluto_steps import PlutoOptions
 
 BACKOFFS_DB: Final = (0.0, 5.0, 10.0, 15.0, 20.0)
 
@@ -63,13 +61,3 @@ def calibrate(
                 )
             write_calibration(folder, calibration)
             yield calibration
-
-
-def options_for(serial: str, folder: Path, today: date) -> tuple[PlutoOptions, str | None]:
-    """Options with the unit's latest correction, and a warning where it is missing or old.
-
-    Raises:
-        RadioError: the file is damaged.
-    """
-    calibration, warning = read_calibration(folder, serial, today)
-    return PlutoOptions(xo_correction_hz=calibration.xo_correction_hz if calibration else None), warning

@@ -1,0 +1,55 @@
+"""Calibration in force: what is known of each real radio of a campaign, before its agent opens it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from testbed.campaign import Campaign
+from testbed.radio.calibration import read_calibration
+from testbed.radio.pluto import connect, describe, resolve
+from testbed.radio.pluto_steps import PlutoOptions
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What the radios of a run are told beyond the campaign.
+
+    Attributes:
+        options: (K) of each node's radio.
+        record: one line for the recording, empty where no radio is real.
+        warnings: sentences on calibrations that are missing or old.
+    """
+
+    options: tuple[PlutoOptions, ...]
+    record: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def calibrated(campaign: Campaign, today: date) -> Calibrated:
+    """Asks each real radio for its serial number, and reads its latest calibration.
+
+    Raises:
+        RadioError: a radio does not answer, or its calibration is damaged.
+    """
+    K, folder = campaign.nodes.count, Path(campaign.radio.calibration)
+    addresses = campaign.radio.addresses or [""] * K
+    found = [_of_unit(address, folder, today) if address.startswith("pluto:") else None for address in addresses]
+    return Calibrated(
+        options=tuple(PlutoOptions() if one is None else one[0] for one in found),
+        record="; ".join(one[1] for one in found if one),
+        warnings=tuple(one[2] for one in found if one and one[2]),
+    )
+
+
+def _of_unit(address: str, folder: Path, today: date) -> tuple[PlutoOptions, str, str | None]:
+    uri = resolve(address)
+    serial = describe(uri, connect(uri)).serial
+    known, warning = read_calibration(folder, serial, today)
+    if known is None:
+        return PlutoOptions(), f"{serial} none", warning
+    words = (
+        f"{serial} of {known.measured} against {known.reference}: {known.ppm:+.3f} ppm, xo {known.xo_correction_hz} Hz"
+    )
+    return PlutoOptions(xo_correction_hz=known.xo_correction_hz), words, warning
