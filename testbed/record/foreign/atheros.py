@@ -18,7 +18,7 @@ from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
-from testbed.record.foreign.peek import Bytes, Rows, address, fields, u8, u16, u16_big
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, address, fields, u8, u16, u16_big, u32, u32_big
 from testbed.record.foreign.power import unknown_noise
 from testbed.record.foreign.stream import START_BYTES, head
 from testbed.record.foreign.tones import FILLED, HT, WIDE_HZ
@@ -27,6 +27,7 @@ from testbed.record.foreign.value import RAW_REFERENCE, ForeignCsi
 NAME = "atheros"
 HEADER_BYTES = 25
 SLACK = 16
+MOST_BYTES = 8192
 RSSI_INVALID = 128
 NOMINAL_NOISE_DBM = -95
 CLOCK = Clock(1e-6, 32, False, "card's 1 MHz clock, since the first packet")
@@ -61,15 +62,30 @@ def _kind(b: Bytes, at: int, big: bool) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _is_cut(b: Bytes, at: int, end: int, big: bool) -> bool:
-    """The record at `at` was cut short: another one with CSI begins before its end, and none there."""
-    last = b.size - 2 - HEADER_BYTES
-    if end > last or _kind(b, end, big) == 2:
+def _may_begin(b: Bytes, at: int, end: int, big: bool) -> bool:
+    """The last bytes of a file are the beginning of a record: its length, and a time near that of the one at `at`."""
+    if end + 2 <= b.size and not HEADER_BYTES <= _length(b, end, big) <= MOST_BYTES:
         return False
-    inside, stop = at + 2 + HEADER_BYTES, min(end, last)
-    while inside < stop and _kind(b, inside, big) != 2:
-        inside += 1
-    return inside < stop
+    hours = 2 if big else 6  # where the upper half of the time is
+    if end + hours + 4 > b.size:
+        return True
+    now = u32_big(b, at + hours) if big else u32(b, at + hours)
+    then = u32_big(b, end + hours) if big else u32(b, end + hours)
+    return 0 <= then - now <= 1
+
+
+@njit(cache=True, nogil=True)
+def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool) -> int:
+    """What `peek.NOT_YET` says, behind the record at `at`, which ends at `end`."""
+    least = 2 + HEADER_BYTES
+    if end + least > b.size:
+        return NOT_YET if not ends else YES if _may_begin(b, at, end, big) else NO
+    kind, after = _kind(b, end, big), end + 2 + _length(b, end, big)
+    if kind == 2:
+        return YES
+    if after + least > b.size:
+        return NOT_YET if not ends else YES if kind == 1 or after == b.size else NO
+    return YES if _kind(b, after, big) == 2 or (kind == 1 and _kind(b, after, big) == 1) else NO
 
 
 @njit(cache=True, nogil=True)
@@ -79,9 +95,10 @@ def _find(b: Bytes, ends: bool, lost: bool, big: bool, rows: Rows) -> tuple[int,
     while at + 2 + HEADER_BYTES <= b.size:
         kind, end = _kind(b, at, big), at + 2 + _length(b, at, big)
         sound = kind == 2 or (kind == 1 and not lost)
-        if sound and end + 2 + HEADER_BYTES > b.size and not ends:
+        follows = YES if kind == 1 else _goes_on(b, at, end, ends, big) if sound and end <= b.size else NO
+        if sound and (follows == NOT_YET or (end > b.size and not ends)):
             break
-        if sound and end <= b.size and not (kind == 2 and _is_cut(b, at, end, big)):
+        if sound and end <= b.size and follows == YES:
             if kind == 2:
                 rows[n, 0], rows[n, 1] = at, end - at
                 rows[n, 2] = b[at + 19] | (b[at + 20] << 2) | (b[at + 17] << 4) | (_length(b, at + 12, big) << 8)

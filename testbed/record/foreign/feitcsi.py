@@ -17,13 +17,15 @@ from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
-from testbed.record.foreign.peek import Bytes, Rows, address, fields, int16_pairs, u8, u32
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, address, fields, int16_pairs, u8, u32
 from testbed.record.foreign.power import rssi_scale, unknown_noise
 from testbed.record.foreign.tones import FILLED, VHT, is_pilot, spacing_hz
 from testbed.record.foreign.value import POWER_REFERENCE, ForeignCsi
 
 NAME = "feitcsi"
 HEADER_BYTES = 272
+SURE_BYTES = 96  # up to the rate, by which a header is known
+MOST_BYTES = 4 * 16 * (1992 + 28)
 MHZ = (20, 40, 80, 160)
 JUNK = {VHT: 14}  # else 28: between tone 996 and 1024 of HE at 160 MHz
 CLOCK = Clock(1e-6, 32, False, "card's 1 MHz clock, since the first packet")
@@ -56,15 +58,17 @@ def _key(b: Bytes, at: int, counts: Rows) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _is_cut(b: Bytes, at: int, end: int, counts: Rows) -> bool:
-    """The frame at `at` was cut short: another one begins before its end, and none there."""
-    last = b.size - HEADER_BYTES
-    if end > last or _key(b, end, counts) >= 0:
-        return False
-    inside, stop = at + HEADER_BYTES, min(end, last)
-    while inside < stop and _key(b, inside, counts) < 0:
-        inside += 1
-    return inside < stop
+def _goes_on(b: Bytes, end: int, ends: bool, counts: Rows) -> int:
+    """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
+    if end + HEADER_BYTES > b.size and not ends:
+        return NOT_YET
+    if end + 4 > b.size or (end + SURE_BYTES > b.size and 0 < u32(b, end) < MOST_BYTES):
+        return YES
+    if end + SURE_BYTES <= b.size and _key(b, end, counts) >= 0:
+        return YES
+    after = end + HEADER_BYTES + u32(b, end)
+    told = after == b.size or (after + HEADER_BYTES <= b.size and _key(b, after, counts) >= 0)
+    return YES if told else NO
 
 
 @njit(cache=True, nogil=True)
@@ -74,9 +78,10 @@ def _find(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> tuple[i
     while at + HEADER_BYTES <= b.size:
         key = _key(b, at, counts)
         end = at + HEADER_BYTES + u32(b, at)
-        if key >= 0 and end + HEADER_BYTES > b.size and not ends:
+        follows = _goes_on(b, end, ends, counts) if key >= 0 and end <= b.size else NO
+        if follows == NOT_YET or (key >= 0 and end > b.size and not ends):
             break
-        if key >= 0 and end <= b.size and not _is_cut(b, at, end, counts):
+        if follows == YES:
             rows[n, 0], rows[n, 1], rows[n, 2] = at, end - at, key
             n += 1
             lost, at = False, end

@@ -17,7 +17,7 @@ from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
-from testbed.record.foreign.peek import Bytes, Rows, fields, u8, u16, u16_big
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, fields, u8, u16, u16_big
 from testbed.record.foreign.spread import link_power
 from testbed.record.foreign.tones import WIDE_HZ
 from testbed.record.foreign.value import SNR_REFERENCE, ForeignCsi
@@ -30,6 +30,7 @@ TONES_20 = np.array([*range(-28, -1, 2), -1, *range(1, 28, 2), 28])
 TONES_40 = np.arange(-58, 59, 4)
 FAT = 0x800
 NOISE_UNKNOWN = -127
+MOST_OTHER, MOST_BETWEEN = 4096, 64
 CLOCK = Clock(1e-6, 32, False, "low 32 bits of the card's 1 MHz clock, since the first packet")
 HEADER = np.dtype([
     ("ticks", "<u4"), ("count", "<u2"), ("reserved", "<u2"), ("nrx", "u1"), ("ntx", "u1"), ("rssi", "u1", 3),
@@ -58,14 +59,21 @@ def _is_other(b: Bytes, at: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _is_cut(b: Bytes, at: int, end: int) -> bool:
-    """The report at `at` was cut short: another one begins before its end, and none there."""
-    if end == b.size or _is_report(b, end):
-        return False
-    inside = at + BODY
-    while inside < end and not _is_report(b, inside):
-        inside += 1
-    return inside < end
+def _goes_on(b: Bytes, end: int, ends: bool) -> int:
+    """What `peek.NOT_YET` says, behind a report that ends at `end`; other records may lie between."""
+    at = end
+    for _ in range(MOST_BETWEEN):
+        if at + CSI > b.size and not ends:
+            return NOT_YET
+        if at + BODY > b.size or _is_report(b, at):
+            return YES
+        size = u16_big(b, at)
+        if size > MOST_OTHER or (b[at + 2] != 0xBB and not _is_other(b, at)):
+            return NO
+        if at + 2 + size > b.size and ends:
+            return YES
+        at += 2 + size
+    return YES
 
 
 @njit(cache=True, nogil=True)
@@ -76,9 +84,10 @@ def _find(b: Bytes, ends: bool, lost: bool, rows: Rows) -> tuple[int, int, int, 
         end = at + 2 + u16_big(b, at)
         report = _is_report(b, at)
         begun = not ends and at + CSI > b.size
-        if begun or (report and end + CSI > b.size and not ends):
+        follows = _goes_on(b, end, ends) if report and end <= b.size else NO
+        if begun or follows == NOT_YET or (report and end > b.size and not ends):
             break
-        report = report and end <= b.size and not _is_cut(b, at, end)
+        report = follows == YES
         if end <= b.size and (report or (not lost and _is_other(b, at))):
             if report:
                 rows[n, 0], rows[n, 1] = at, end - at

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from testbed.record.foreign.peek import Bytes, Rows, u16_big, u32, u32_big
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, u16_big, u32, u32_big
 
 FILE_HEADER_BYTES = 24
 RECORD_BYTES = 16
@@ -117,14 +117,15 @@ def _strong(b: Bytes, at: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _is_cut(b: Bytes, at: int, end: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
-    """The record at `at` was cut short: one with sound CSI begins before its end, and no record there."""
-    if end + RECORD_BYTES > b.size or _is_record(b, end, big, fraction_ns):
-        return False
-    inside = at + RECORD_BYTES
-    while inside < end and not _strong(b, inside, big, fraction_ns, ip_at):
-        inside += 1
-    return inside < end
+def _goes_on(b: Bytes, end: int, ends: bool, big: bool, fraction_ns: int) -> int:
+    """What `peek.NOT_YET` says, behind a record that ends at `end`."""
+    if end + RECORD_BYTES > b.size:
+        return YES if ends else NOT_YET
+    if _is_record(b, end, big, fraction_ns):
+        return YES
+    after = end + RECORD_BYTES + _number(b, end + 8, big)
+    told = after == b.size or (after + RECORD_BYTES <= b.size and _is_record(b, after, big, fraction_ns))
+    return YES if told else NO
 
 
 @njit(cache=True, nogil=True)
@@ -136,10 +137,10 @@ def _find(
     while at + RECORD_BYTES <= b.size:
         sound = _is_record(b, at, big, fraction_ns)
         end = at + RECORD_BYTES + _number(b, at + 8, big)
-        if sound and end + RECORD_BYTES > b.size and not ends:
+        follows = _goes_on(b, end, ends, big, fraction_ns) if sound and end <= b.size else NO
+        if follows == NOT_YET or (sound and end > b.size and not ends):
             break
-        sound = sound and end <= b.size and (not lost or _strong(b, at, big, fraction_ns, ip_at))
-        if sound and not _is_cut(b, at, end, big, fraction_ns, ip_at):
+        if follows == YES and (not lost or _strong(b, at, big, fraction_ns, ip_at)):
             begin, size = _datagram(b, _ip_begin(b, at + RECORD_BYTES, end, ip_at), end)
             if size > 0:
                 rows[n, 0], rows[n, 1] = begin, size

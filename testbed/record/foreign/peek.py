@@ -8,6 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+# Behind a packet the file ends, or another packet begins, or one that is damaged but whose length leads to a third.
+# Where none of this holds (NO), bytes are missing or too many inside the packet, and its numbers are not trusted.
+# NOT_YET: more of the file must be read to know.
+NO, YES, NOT_YET = 0, 1, -1
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from testbed.record.foreign.peek import Bytes, Rows, u8, u16, u32
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, u8, u16, u32
 
 MAGIC = 0x20150315
 MOST_BYTES = 1 << 22
@@ -123,15 +123,12 @@ def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _is_cut(b: Bytes, at: int, end: int) -> bool:
-    """The frame at `at` was cut short: another one begins before its end, and none there."""
-    last = b.size - 11
-    if end > last or is_frame(b, end):
-        return False
-    inside, stop = at + 11, min(end, last)
-    while inside < stop and not is_frame(b, inside):
-        inside += 1
-    return inside < stop
+def _goes_on(b: Bytes, end: int, ends: bool) -> int:
+    """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
+    if end + 11 > b.size:
+        return YES if ends else NOT_YET
+    after = end + 4 + u32(b, end)
+    return YES if is_frame(b, end) or after == b.size or is_frame(b, after) else NO
 
 
 @njit(cache=True, nogil=True)
@@ -141,9 +138,10 @@ def find_frames(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> t
     while at + 11 <= b.size:
         sound = is_frame(b, at)
         end = at + 4 + u32(b, at)
-        if sound and end + 11 > b.size and not ends:
+        follows = _goes_on(b, end, ends) if sound and end <= b.size else NO
+        if follows == NOT_YET or (sound and end > b.size and not ends):
             break
-        if sound and end <= b.size and not _is_cut(b, at, end):
+        if follows == YES:
             if _note(b, at, end, counts, rows[n]):
                 n += 1
                 lost, at = False, end
