@@ -30,6 +30,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MARKERS = "osD^vPX*<"
+
+LABELS = {
+    "channel.snr_db": "mean SNR, dB",
+    "channel.doppler_hz": "largest Doppler shift, Hz",
+    "channel.reciprocal": "links fade alike both ways",
+    "channel.correlation": "share of the fading that links have in common",
+    "nodes.count": "nodes K",
+    "grid.occupied": "used subcarriers",
+    "model.temperature": "gate temperature",
+    "cell.csi_error_db": "error of channel estimates, dB below the channel",
+}
+"""What people call the campaign's keys."""
+
 Draw = Callable[[Groups, str], "Figure"]
 
 
@@ -37,17 +51,17 @@ def accuracy_figure(groups: Groups, axis: str) -> Figure:
     """Accuracy of each scheme in each domain, and over all."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6))
+    figure = Figure(figsize=(9, 4.2))
     axes = figure.add_subplot()
     names = list(groups)
     for order, key in enumerate(names):
         by_domain = {"all": accuracy(groups[key]), **accuracy_by_domain(groups[key])}
         means = [mean(values) for values in by_domain.values()]
         at = np.arange(len(means)) + (order - (len(names) - 1) / 2) * 0.085
-        _points(axes, at, means, 100, str(key[0]), INK if order == len(NODES) else node_colour(order), line="")
+        _points(axes, at, means, 100, str(key[0]), order, line="")
     axes.set_xticks(range(len(by_domain)), list(by_domain))
-    axes.set_ylabel("next-byte accuracy, %")
-    axes.set_ylim(0, 100)
+    axes.set_ylabel("right, %")
+    axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -65,11 +79,17 @@ def tradeoff_figure(groups: Groups, axis: str) -> Figure:
         spent = {v: mean(100 * energy(cells[v]) / energy(reference)) for v in variants}
         variants = sorted(variants, key=lambda v: spent[v].value)
         apart = [mean(accuracy(cells[v]) - accuracy(reference)) for v in variants]
-        _points(axes, np.array([spent[v].value for v in variants]), apart, 100, family, node_colour(order))
+        at = np.array([spent[v].value for v in variants])
+        _points(axes, at, apart, 100, family, order)
+        sideways = yerror(
+            [[spent[v].value - spent[v].low for v in variants], [spent[v].high - spent[v].value for v in variants]]
+        )
+        axes.errorbar(at, [100 * one.value for one in apart], xerr=sideways, ls="", color=node_colour(order))
         for variant, one in zip(variants, apart, strict=True):
             if "(" in variant:
                 place, label = (spent[variant].value, 100 * one.value), variant.split("(")[1].split(",")[0]
-                axes.annotate(label, place, textcoords="offset points", xytext=(4, -10), fontsize=7.5)
+                offset, side = ((4, -10), "left") if order % 2 else ((-4, 5), "right")
+                axes.annotate(label, place, xytext=offset, ha=side, textcoords="offset points", fontsize=7.5)
     axes.set_xlabel(f"energy a token, computation and transmission, % of {REFERENCE}")
     axes.set_ylabel(f"accuracy − {REFERENCE}, points")
     axes.legend()
@@ -133,21 +153,23 @@ def curve_figure(groups: Groups, axis: str) -> Figure:
     references = [groups[REFERENCE, value] for value in values]
     for order, variant in enumerate(variants):
         cells = [groups[variant, value] for value in values]
-        ink = node_colour(order)
-        _points(panels[0], at, [mean(energy(c)) for c in cells], 1e9, variant, ink)
+        aside = at + 0.1 * (order - (len(variants) - 1) / 2)
+        _points(panels[0], aside, [mean(energy(c)) for c in cells], 1e9, variant, order)
         apart = [mean(accuracy(c) - accuracy(r)) for c, r in zip(cells, references, strict=True)]
-        _points(panels[1], at, apart, 100, variant, ink)
-        _points(panels[2], at, [mean(rate(c, "failed", "sent")) for c in cells], 100, variant, ink)
+        _points(panels[1], aside, apart, 100, variant, order)
+        _points(panels[2], aside, [mean(rate(c, "failed", "sent")) for c in cells], 100, variant, order)
         if variant.startswith("JESA"):
             low = [1e9 * bound(c).mean() for c in cells]
-            panels[0].plot(at, low, ls=":", color=ink, label=f"{variant}, lower bound")
+            panels[0].plot(aside, low, ls=":", color=node_colour(order), label=f"{variant}, lower bound")
     labels = ("energy a token and layer, nJ", f"accuracy − {REFERENCE}, points", "blocks failed, %")
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xticks(at, [str(value) for value in values])
-        axes.set_xlabel(axis)
+        axes.set_xlabel(LABELS.get(axis, axis))
         axes.set_title(label)
         axes.margins(y=0.1)
     panels[0].set_ylim(bottom=0)
+    panels[1].axhspan(-100 * MARGIN, 100 * MARGIN, color=GRID, alpha=0.5, label="equal within the margin")
+    panels[1].legend(*_only(panels[1], "equal"), fontsize=7.5)
     panels[0].legend(fontsize=7.5)
     return figure
 
@@ -163,10 +185,8 @@ def importance_figure(groups: Groups, axis: str) -> Figure:
     names = list(cells)
     at = np.arange(len(names), dtype=float)
     losses = [mean(accuracy(reference) - accuracy(c)) for c in cells.values()]
-    _points(left, at, losses, 100, "", node_colour(0), line="")
-    _points(
-        right, at, [mean(1 - energy(c) / energy(reference)) for c in cells.values()], 100, "", node_colour(0), line=""
-    )
+    _points(left, at, losses, 100, "", line="")
+    _points(right, at, [mean(1 - energy(c) / energy(reference)) for c in cells.values()], 100, "", line="")
     left.set_title(f"accuracy lost against {REFERENCE}, points")
     right.set_title(f"energy saved against {REFERENCE}, %")
     for axes in (left, right):
@@ -183,18 +203,25 @@ def air_figure(groups: Groups, axis: str) -> Figure:
     panels = figure.subplots(1, 3)
     keys = list(groups)
     at = np.arange(len(keys), dtype=float)
-    _points(panels[0], at - 0.1, [mean(predicted(c)) for c in groups.values()], 1e9, "predicted", node_colour(0), "")
-    _points(panels[0], at + 0.1, [mean(energy(c)) for c in groups.values()], 1e9, "spent", node_colour(1), "")
-    _points(panels[1], at, [mean(rate(c, "failed", "sent")) for c in groups.values()], 100, "", node_colour(0), "")
-    _points(panels[2], at, [mean(seconds_a_round(c)) for c in groups.values()], 1e3, "", node_colour(0), "")
+    _points(panels[0], at - 0.1, [mean(predicted(c)) for c in groups.values()], 1e9, "predicted", line="")
+    _points(panels[0], at + 0.1, [mean(energy(c)) for c in groups.values()], 1e9, "spent", 1, line="")
+    _points(panels[1], at, [mean(rate(c, "failed", "sent")) for c in groups.values()], 100, "", line="")
+    _points(panels[2], at, [mean(seconds_a_round(c)) for c in groups.values()], 1e3, "", line="")
     labels = ("energy a token and layer, nJ", "blocks failed, %", "payload air time a round, ms")
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xticks(at, [f"{variant},\n{fidelity}" for variant, fidelity in keys], fontsize=7.5)
         axes.set_xlim(-0.5, len(keys) - 0.5)
         axes.set_title(label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])
     panels[0].legend()
     return figure
+
+
+def _only(axes: Axes, beginning: str) -> tuple[list[Any], list[Any]]:
+    """Legend entries that begin so."""
+    handles, labels = axes.get_legend_handles_labels()
+    kept = [k for k, label in enumerate(labels) if label.startswith(beginning)]
+    return [handles[k] for k in kept], [labels[k] for k in kept]
 
 
 def yerror(error: list[list[float]]) -> Floats:
@@ -208,9 +235,12 @@ def _points(
     means: list[Mean],
     scale: float,
     label: str,
-    ink: str,
+    order: int = 0,
     line: str = "-",
 ) -> None:
+    """Means with their intervals; the `order`-th series has a colour and a marker of its own."""
     value = np.array([scale * m.value for m in means])
     error = [[scale * (m.value - m.low) for m in means], [scale * (m.high - m.value) for m in means]]
-    axes.errorbar(at, value, yerror(error), marker="o", ms=3.5, ls=line, color=ink, label=label)
+    ink = INK if order == len(NODES) else node_colour(order)
+    marker = MARKERS[order % len(MARKERS)]
+    axes.errorbar(at, value, yerror(error), marker=marker, ms=4, ls=line, color=ink, label=label, zorder=3)

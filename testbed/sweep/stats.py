@@ -34,7 +34,9 @@ class Mean:
     high: float
 
     def text(self, scale: float = 1.0, digits: int = 1) -> str:
-        """`value [low, high]` after scaling."""
+        """`value [low, high]` after scaling; – where there is none."""
+        if np.isnan(self.value):
+            return "–"
         v, lo, hi = (round(scale * x, digits) for x in (self.value, self.low, self.high))
         return f"{v:.{digits}f} [{lo:.{digits}f}, {hi:.{digits}f}]"
 
@@ -57,10 +59,11 @@ def accuracy(cells: Sequence[Figures]) -> Floats:
 
 
 def accuracy_by_domain(cells: Sequence[Figures]) -> dict[str, Floats]:
-    """(S,) next-byte accuracy of each domain's text."""
+    """(S,) next-byte accuracy of each domain's text; NaN where nothing was scored."""
     domains = [str(name) for name in np.asarray(cells[0]["domains"])]
     hits, scored = (_counts(cells, name) for name in ("hits", "scored"))
-    return {name: hits[:, k] / np.maximum(scored[:, k], 1) for k, name in enumerate(domains)}
+    share = np.divide(hits, scored, out=np.full(hits.shape, np.nan), where=scored > 0)
+    return {name: share[:, k] for k, name in enumerate(domains)}
 
 
 def energy_by_layer(cells: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Floats:
