@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from testbed.schedule.status import Status
 from testbed.sweep.cell import Figures
 from testbed.sweep.stats import (
     ALL_PARTS,
@@ -17,6 +18,7 @@ from testbed.sweep.stats import (
     accuracy,
     accuracy_by_domain,
     bound,
+    endings,
     energy,
     energy_by_layer,
     mean,
@@ -59,10 +61,17 @@ def scheme_row(cells: Sequence[Figures], reference: Sequence[Figures]) -> dict[s
         "saving %": saving(cells, reference).text(100),
         "of radio %": saving(cells, reference, RADIO_PARTS).text(100),
         "with overhead %": saving(cells, reference, ALL_PARTS).text(100),
+        "proven optimal %": proven_optimal(cells),
         "QoS relaxed %": f"{100 * rate(cells, 'relaxed', 'tokens').mean():.1f}",
         "blocks failed %": f"{100 * rate(cells, 'failed', 'sent').mean():.2f}",
         "tokens lost %": f"{100 * rate(cells, 'lost', 'tokens').mean():.2f}",
     }
+
+
+def proven_optimal(cells: Sequence[Figures]) -> str:
+    """Share of the rounds whose decision was proven optimal; – for schemes that follow a rule."""
+    followed = endings(cells, Status.RULE.name) + endings(cells, Status.SCARCE.name)
+    return "–" if followed.any() else mean(endings(cells, Status.OPTIMAL.name)).text(100)
 
 
 def saving(cells: Sequence[Figures], reference: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Mean:

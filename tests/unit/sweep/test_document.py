@@ -28,7 +28,8 @@ def test_results_stand_between_their_marks(tmp_path: Path) -> None:
     assert names == ["one"]
     assert "old" not in text
     assert text.startswith("before\n<!-- one -->\n**supported: it works** (3 seeds)\n\n- a number\n")
-    assert "| scheme | saving % |\n|---|---|\n| Top-2 | 1.0 |\n\n![one: what it is](figures/one.svg)\n<!-- /one -->" in text
+    assert "| scheme | saving % |\n|---|---|\n| Top-2 | 1.0 |\n\n![one: what it is]" in text
+    assert "(figures/one.svg)\n<!-- /one -->\nbetween" in text
     assert text.endswith("between\n<!-- two -->\nkept\n<!-- /two -->\nafter\n")
     assert filled(text, tmp_path)[0] == text
 

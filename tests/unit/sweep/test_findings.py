@@ -33,6 +33,7 @@ def cell(hits: int, joule: float, *, overhead: float = 0.0, deeper: float = 1.0)
         "lost": 0,
         "sent": 10,
         "failed": 1,
+        "endings": {"OPTIMAL": 3, "WITHIN_GAP": 1},
     }
 
 
@@ -169,3 +170,9 @@ def test_survivors(less: list[int], verdict: str) -> None:
     fewer = [{**c, "hits": [*c["hits"], 0, 0], "scored": [100] * 4} for c in scheme(broken, 1e-9)]  # type: ignore[misc]
     found = outage_finding({("Top-2, all nodes", None): four, ("Top-2, node 3 lost", None): fewer})
     assert found.verdict.startswith(verdict)
+
+
+def test_optimality_is_said_of_searches_alone() -> None:
+    assert findings.proven_optimal(scheme(BASE, 1e-9)) == "75.0 [75.0, 75.0]"
+    ruled = [{**one, "endings": {"RULE": 4}} for one in scheme(BASE, 1e-9)]
+    assert findings.proven_optimal(ruled) == "–"
