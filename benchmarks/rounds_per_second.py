@@ -44,15 +44,15 @@ def rounds(passes: int, scheduler: str) -> tuple[list[RoundRecord], list[float]]
     model, frames = check(campaign), FrameCounter()
     settings = round_settings(campaign, model)
     records, seconds = [], []
-    with channel_fleet(campaign, model) as fleet:
-        for batch in range(passes + 1):
-            start = time.perf_counter()
-            fleet.begin(batch)
-            plan = None
-            for layer in range(model.layers):
-                record, plan = run_round(len(records), layer, fleet, settings, frames, time.perf_counter, plan)
-                records.append(record)
-            seconds.append((time.perf_counter() - start) / model.layers)
+    fleet = channel_fleet(campaign, model)
+    for batch in range(passes + 1):
+        start = time.perf_counter()
+        fleet.begin(batch)
+        plan = None
+        for layer in range(model.layers):
+            record, plan = run_round(len(records), layer, fleet, settings, frames, time.perf_counter, plan)
+            records.append(record)
+        seconds.append((time.perf_counter() - start) / model.layers)
     return records[model.layers :], seconds[1:]
 
 

@@ -11,122 +11,136 @@ frame, fading within a frame, the width of the waterfall around a threshold.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.node import not_heard, own_share, sent, slot_links
+from testbed.fleet import RollCall
+from testbed.frames import Carried, Frames, cost
 from testbed.ofdm.grid import Grid
-from testbed.ofdm.mcs import MCS, effective_snr
+from testbed.ofdm.mcs import MCS, THRESHOLD_DB, effective_snrs
 from testbed.ofdm.sounding import sounding_samples
-from testbed.protocol import Aggregated, Gated, Prediction, Reception, Sent, Share, Slot, Sounding
+from testbed.outcome import Measured
+from testbed.protocol import Aggregated, Gated, Prediction
 from testbed.units import db
-from testbed.worker import Payload, Worker
+from testbed.worker import Blocks, Worker
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+FAINTEST = 1e-12
+"""Linear SNR below which nothing is told apart."""
 
 
 class World(Protocol):
-    """The channels between nodes, as they are now."""
+    """The channels between nodes, as time passes."""
 
-    def sounding(self, source: int, destination: int) -> Sounding | None:
-        """What a sounding of the link would measure; None when it could not be heard."""
+    def sound(self, nodes: Ints, seconds: float) -> Measured:
+        """What a sounding of `seconds` by each of `nodes` in turn would measure at the others of them."""
         ...
 
-    def snr(self, source: int, destination: int) -> NDArray[np.float32]:
-        """(U,) linear SNR of the link on the used subcarriers."""
-        ...
-
-    def on_air(self, seconds: float) -> None:
-        """Time in which somebody transmitted has passed."""
+    def heard(self, frames: Frames, seconds: Doubles, used: Ints) -> Doubles:
+        """(Q,) linear SNR of `frames`, which last `seconds` (F,) each, on used subcarriers `used` (Q,)."""
         ...
 
 
-class Ledger:
-    """What is under way between abstract nodes: payload by slot number and destination, SNR gathered by block."""
+class AbstractFleet(RollCall):
+    """The crew of a whole run on a world instead of radios; implements `testbed.fleet.Crew`.
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.payload: dict[tuple[int, int], Payload] = {}
-        self.gathered: dict[tuple[str, int, int, int, int], float] = {}
+    Args:
+        worker: the model's part, for all K nodes 0…K−1.
+        world: the channels.
+        grid: OFDM grid.
+        repetitions: sounding symbols averaged.
+    """
 
-
-class AbstractNode:
-    """Implements `testbed.protocol.Node` on a world instead of a radio."""
-
-    def __init__(self, worker: Worker, ledger: Ledger, grid: Grid, repetitions: int) -> None:
+    def __init__(self, worker: Worker, world: World, grid: Grid, repetitions: int) -> None:
+        super().__init__(len(worker.nodes))
         self._worker = worker
-        self._ledger = ledger
+        self._world = world
         self._grid = grid
         self._sounding_s = sounding_samples(grid, repetitions) / grid.sample_rate_hz
-
-    @property
-    def index(self) -> int:
-        """Number of this node and of its expert."""
-        return self._worker.index
+        K = len(worker.nodes)
+        self._gathered = np.zeros((2, K, K, len(MCS), worker.tokens))
+        """SNR of each block over all attempts: [phase, sender, receiver, scheme, row]."""
 
     def begin(self, batch: int) -> None:
-        """Take up the tokens of `batch`."""
+        """All nodes take up the tokens of `batch`."""
+        self._all_again()
         self._worker.begin(batch)
+        self._welcome(set(self.alive()))
 
-    def sound(self, number: int) -> float:
-        """Length of a sounding frame in seconds."""
-        self._ledger.world.on_air(self._sounding_s)
-        return self._sounding_s
+    def sound(self, numbers: Sequence[int], used: int) -> tuple[Measured, float]:
+        """What the world says of the links between the living."""
+        alive = np.array(self.alive(), np.int64)
+        return self._world.sound(alive, self._sounding_s), alive.size * self._sounding_s
 
-    def measure(self, source: int, number: int) -> Sounding | None:
-        """What the world says of the link from `source`."""
-        return self._ledger.world.sounding(source, self.index)
+    def take_back(self, batch: int, layer: Sequence[int]) -> None:
+        """Nobody who was lost comes back within a batch."""
 
-    def silence(self) -> None:
-        """What was sent is over."""
-        self._ledger.payload.clear()
+    def missing(self) -> list[int]:
+        """Nobody who was lost is waited for."""
+        return []
 
-    def resume(self, batch: int, layer: int) -> None:
-        """Take up the tokens of `batch` as they were when `layer` began."""
-        self._worker.resume(batch, layer)
+    def gate(self, layer: int, sources: Collection[int]) -> dict[int, Gated]:
+        """Attention and gate of `layer`; `sources` are the living, who are all at the same layer."""
+        self._gathered[:] = 0.0
+        score = self._worker.gate(layer)
+        return {k: Gated(score[k]) for k in self.alive()}
 
-    def gate(self, layer: int, own: bool = True) -> Gated:
-        """Begin `layer`, with the own tokens or for those of others alone."""
-        self._ledger.gathered.clear()
-        return self._worker.gate(layer, own)
-
-    def send(self, slot: Slot) -> Sent:
-        """Leave the payload of `slot` for its destinations."""
-        for share in slot.shares:
-            self._ledger.payload[slot.number, share.destination] = self._worker.outgoing(slot, share)
-        cost = sent(self._grid, slot_links(slot, self._worker.payload_bytes))
-        self._ledger.world.on_air(cost.air_time_s)
-        return cost
-
-    def receive(self, slot: Slot) -> Reception:
+    def carry(self, frames: Frames) -> Carried:
         """Take the blocks whose SNR, gathered over attempts, reaches the threshold of their scheme."""
-        share = own_share(slot, self.index)
-        payload = self._ledger.payload.get((slot.number, self.index))
-        if payload is None:
-            return not_heard(share)
-        snr = self._effective_snr(slot, share)
-        arrived = np.array([self._gather(slot, share, int(row), snr) for row in share.rows])
-        self._worker.incoming(slot, share.rows[arrived], payload[arrived])
-        return Reception(True, arrived, float(db(snr)), float(snr**-0.5), np.zeros(0, np.complex64))
+        alive = self.alive_mask()
+        on_air, answered = alive[frames.source], alive[frames.destination]
+        spent = cost(
+            self._grid, self._worker.payload_bytes, frames.frame, frames.mcs, frames.blocks, frames.subcarriers
+        )
+        snr = self._effective_snr(frames, spent.air_time_s)
+        arrived = self._gather(frames, snr) & answered[frames.share]
+        blocks = Blocks(frames.phase, frames.sender[frames.share], frames.destination[frames.share], frames.row)
+        blocks = blocks.take(arrived)
+        self._worker.incoming(blocks, self._worker.outgoing(blocks))
+        return Carried(
+            on_air=on_air,
+            cost=spent,
+            answered=answered,
+            heard=answered,
+            snr_db=np.asarray(db(snr), np.float64),
+            arrived=arrived,
+            constellation=np.zeros(0, np.complex64),
+            pictured=-1,
+        )
 
-    def compute(self, layer: int) -> int:
-        """Apply the own expert to every state that was received; how many there were."""
-        return self._worker.compute(layer)
+    def compute(self, layer: int) -> dict[int, int]:
+        """Experts on the states they received; how many."""
+        count = self._worker.compute(layer)
+        return {k: int(count[k]) for k in self.alive()}
 
-    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
-        """Combine the results of `selected` (N, K) and end the layer."""
-        return self._worker.aggregate(layer, selected)
+    def aggregate(self, layer: int, selected: Mapping[int, NDArray[np.bool_]]) -> dict[int, Aggregated]:
+        """Results combined; the end of the layer."""
+        K = len(self)
+        every = np.zeros((K, self._worker.tokens, K), np.bool_)
+        for k, mine in selected.items():
+            every[k] = mine
+        lost, fallback = self._worker.aggregate(layer, every)
+        return {k: Aggregated(lost[k], fallback[k]) for k in self.alive()}
 
-    def predict(self) -> Prediction:
-        """The likeliest next byte of every token, and the byte that follows."""
-        return self._worker.predict()
+    def predict(self, among: Collection[int]) -> dict[int, Prediction]:
+        """The next byte of every token of `among`."""
+        predicted, target = self._worker.predict()
+        return {k: Prediction(predicted[k], target[k]) for k in self.alive() if k in among}
 
-    def _effective_snr(self, slot: Slot, share: Share) -> float:
-        snr = self._ledger.world.snr(slot.source, self.index)[self._grid.data[share.subcarriers]]
-        return max(effective_snr(snr, share.mcs), 1e-12)
+    def _effective_snr(self, frames: Frames, seconds: Doubles) -> Doubles:
+        """(S,) linear SNR of each share, now."""
+        snr = self._world.heard(frames, seconds, self._grid.data[frames.subcarrier])
+        return np.maximum(effective_snrs(snr, frames.holder, frames.mcs), FAINTEST)
 
-    def _gather(self, slot: Slot, share: Share, row: int, snr: float) -> bool:
-        key = (slot.phase, slot.source, self.index, share.mcs, row)
-        total = self._ledger.gathered.get(key, 0.0) + snr
-        self._ledger.gathered[key] = total
-        return float(db(total)) >= MCS[share.mcs].snr_threshold_db
+    def _gather(self, frames: Frames, snr: Doubles) -> NDArray[np.bool_]:
+        """(B,) whether what was received of each block, by now, is enough."""
+        share = frames.share
+        phase = 0 if frames.phase == "forward" else 1
+        at = (phase, frames.sender[share], frames.destination[share], frames.mcs[share], frames.row)
+        self._gathered[at] += snr[share]
+        return np.asarray(db(self._gathered[at]) >= THRESHOLD_DB[frames.mcs[share]])

@@ -1,25 +1,26 @@
 """One phase of a round on the air: every transmitter in turn, failed blocks again, everything counted.
 
 Transmitters take turns because their clocks are not aligned; the links of one transmitter share its frame,
-each on its own subcarriers.
+each on its own subcarriers. When all have had their turn, what failed is sent again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.fleet import Fleet
-from testbed.ofdm.coding import coded_length
+from testbed.fleet import Crew
+from testbed.frames import Carried, Frames, cells_per_block
 from testbed.ofdm.frame_format import MAX_SYMBOLS
-from testbed.ofdm.mcs import MCS, choose_mcs
+from testbed.ofdm.mcs import THRESHOLD_DB, choose_schemes
 from testbed.outcome import Traffic
 from testbed.plan import Allocation, Plan, RoundSettings
-from testbed.protocol import Phase, Reception, Sent, Share, Slot
+from testbed.protocol import Phase
 from testbed.units import db, from_db
 
+Ints = NDArray[np.int64]
 Pairs = NDArray[np.bool_]
 
 CHECKSUM_BYTES = 4
@@ -86,149 +87,160 @@ class Tally:
 
 
 def exchange(
-    fleet: Fleet,
+    crew: Crew,
     settings: RoundSettings,
     layer: int,
     phase: Phase,
     plan: Plan,
     wanted: Pairs,
-    frames: FrameCounter,
+    numbers: FrameCounter,
     tally: Tally,
 ) -> None:
     """Carries the blocks of `wanted` over the air and enters what happened into `tally`.
 
     Args:
-        fleet: the nodes; those that die are dropped from it.
+        crew: the nodes; those that die are dropped from it.
         settings: attempts and powers.
         layer: layer of the round.
         phase: "forward" carries states to experts, "return" results to the tokens' owners.
         plan: who is served on which subcarriers.
         wanted: (N, K) token n and expert k whose block has to travel; own experts need no radio.
-        frames: source of frame numbers.
+        numbers: source of frame numbers.
         tally: account of the phase, added to.
     """
-    remote = wanted & (np.arange(wanted.shape[1])[None, :] != plan.problem.source[:, None])
-    for transmitter in range(wanted.shape[1]):
-        for part in parts_of(settings, plan, phase, waiting_blocks(plan, phase, transmitter, remote)):
-            pending = part
-            for attempt in range(settings.attempts):
-                if not pending:
-                    break
-                slot = make_slot(plan, phase, layer, transmitter, pending, frames.next(), attempt)
-                pending = run_slot(fleet, settings, slot, pending, tally)
-            for (sender, receiver), waiting in pending.items():
-                tally.given_up[sender, receiver] += waiting.tokens.size
+    blocks = waiting_blocks(settings, plan, phase, wanted)
+    for attempt in range(settings.attempts):
+        if not blocks.token.size:
+            break
+        frames = make_frames(plan, phase, layer, blocks, numbers, attempt)
+        carried = crew.carry(frames)
+        count_air_time(settings, frames, carried, tally)
+        count_blocks(blocks, frames, carried, tally)
+        blocks = blocks_again(settings, blocks, frames, carried)
+    np.add.at(tally.given_up, (blocks.sender, blocks.receiver), 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting:
-    """Blocks of one link that have not arrived: (n,) tokens, and the scheme to send them with."""
+class Pending:
+    """Blocks that have not arrived, (B,) each, in the order of the air.
 
-    tokens: NDArray[np.int64]
-    mcs: int
-
-
-Pending = dict[tuple[int, int], Waiting]
-
-
-def waiting_blocks(plan: Plan, phase: Phase, transmitter: int, remote: Pairs) -> Pending:
-    """What `transmitter` has to send in this phase, by link (from, to)."""
-    source, schemes = plan.problem.source, plan.allocation(phase).mcs
-    pending: Pending = {}
-    for other in range(remote.shape[1]):
-        owner, expert = (transmitter, other) if phase == "forward" else (other, transmitter)
-        tokens = np.flatnonzero((source == owner) & remote[:, expert])
-        if tokens.size:
-            pending[transmitter, other] = Waiting(tokens, int(schemes[transmitter, other]))
-    return pending
-
-
-def parts_of(settings: RoundSettings, plan: Plan, phase: Phase, pending: Pending) -> list[Pending]:
-    """What fits into a frame each, in order: nearly always one part, more for many tokens on few subcarriers.
-
-    A part would fit with the slowest scheme, so that sending again with a slower one never has to split it.
+    Attributes:
+        token: whose state or result it is; expert: who computes or has computed it.
+        sender, receiver: its link.
+        part: which of its sender's frames carries it.
+        mcs: the scheme to send it with.
     """
-    subcarriers = plan.allocation(phase).subcarriers
-    cells = coded_length(settings.payload_bits // 8 - CHECKSUM_BYTES, MCS[0]) // MCS[0].bits_per_symbol
-    parts: list[Pending] = []
-    for link, waiting in pending.items():
-        most = max(1, MAX_SYMBOLS * subcarriers[link].size // cells)
-        for k, start in enumerate(range(0, waiting.tokens.size, most)):
-            if k == len(parts):
-                parts.append({})
-            parts[k][link] = Waiting(waiting.tokens[start : start + most], waiting.mcs)
-    return parts
+
+    token: Ints
+    expert: Ints
+    sender: Ints
+    receiver: Ints
+    part: Ints
+    mcs: Ints
+
+    def take(self, order: NDArray[np.bool_] | Ints) -> Pending:
+        """Some of them, or all in another order."""
+        return Pending(*(column[order] for column in vars(self).values()))
 
 
-def make_slot(
-    plan: Plan, phase: Phase, layer: int, transmitter: int, pending: Pending, number: int, attempt: int
-) -> Slot:
-    """The frame that serves all pending links of `transmitter` at once."""
+def waiting_blocks(settings: RoundSettings, plan: Plan, phase: Phase, wanted: Pairs) -> Pending:
+    """What has to be sent in this phase, split into frames: nearly always one a sender."""
+    token, expert = np.nonzero(wanted)
+    owner = plan.problem.source[token]
+    sender, receiver = (owner, expert) if phase == "forward" else (expert, owner)
     allocation = plan.allocation(phase)
-    shares = tuple(
-        Share(
-            destination=link[1],
-            rows=plan.row[waiting.tokens],
-            subcarriers=allocation.subcarriers[link],
-            mcs=waiting.mcs,
-        )
-        for link, waiting in pending.items()
+    blocks = Pending(token, expert, sender, receiver, token, allocation.mcs[sender, receiver])
+    blocks = blocks.take(sender != receiver)
+    blocks = blocks.take(np.lexsort((blocks.token, blocks.receiver, blocks.sender)))
+    link = blocks.sender * wanted.shape[1] + blocks.receiver
+    rank = np.arange(link.size) - np.searchsorted(link, link)
+    blocks = replace(blocks, part=rank // blocks_a_frame(settings, allocation)[link])
+    return blocks.take(np.lexsort((blocks.receiver, blocks.part, blocks.sender)))
+
+
+def blocks_a_frame(settings: RoundSettings, allocation: Allocation) -> Ints:
+    """(K·K,) blocks of each link that fit into a frame with the slowest scheme.
+
+    So sending again with a slower one never has to split a frame.
+    """
+    cells = cells_per_block(settings.payload_bits // 8 - CHECKSUM_BYTES)[0]
+    return np.asarray(np.maximum(1, MAX_SYMBOLS * allocation.count() // cells))
+
+
+def make_frames(plan: Plan, phase: Phase, layer: int, blocks: Pending, numbers: FrameCounter, attempt: int) -> Frames:
+    """The frames that serve all pending blocks, each sender's links at once."""
+    allocation = plan.allocation(phase)
+    frame = runs(blocks.sender, blocks.part)
+    share = runs(frame, blocks.receiver)
+    first = np.flatnonzero(np.diff(share, prepend=-1))
+    sender, receiver = blocks.sender[first], blocks.receiver[first]
+    holder, subcarrier = allocation.subcarriers_of(sender * plan.problem.nodes + receiver)
+    source = blocks.sender[np.flatnonzero(np.diff(frame, prepend=-1))]
+    return Frames(
+        layer=layer,
+        phase=phase,
+        attempt=attempt,
+        number=np.array([numbers.next() for _ in source]),
+        source=source,
+        frame=frame[first],
+        destination=receiver,
+        mcs=blocks.mcs[first],
+        share=share,
+        row=plan.row[blocks.token],
+        holder=holder,
+        subcarrier=subcarrier,
     )
-    return Slot(number, layer, phase, transmitter, shares, attempt)
 
 
-def run_slot(fleet: Fleet, settings: RoundSettings, slot: Slot, pending: Pending, tally: Tally) -> Pending:
-    """One frame on the air; what is still pending afterwards. A link whose end died is given up."""
-    on_air = fleet.ask([slot.source], lambda node: node.send(slot))
-    if slot.source not in on_air:
-        return {}
-    heard = fleet.ask([link[1] for link in pending], lambda node: node.receive(slot))
-    fleet.ask([slot.source], lambda node: node.silence())
-
-    count_air_time(settings, slot, on_air[slot.source], tally)
-    remaining: Pending = {}
-    for link, waiting in pending.items():
-        reception = heard.get(link[1])
-        missing = count_link(slot, link, waiting.tokens, reception, tally)
-        if missing.size and reception is not None:
-            remaining[link] = Waiting(missing, retry_mcs(settings, waiting.mcs, reception, slot.attempt))
-    return remaining
+def runs(first: Ints, second: Ints) -> Ints:
+    """(B,) number of the run of equal pairs that each element lies in."""
+    changes = (np.diff(first, prepend=first[:1]) != 0) | (np.diff(second, prepend=second[:1]) != 0)
+    return np.cumsum(changes)
 
 
-def retry_mcs(settings: RoundSettings, mcs: int, reception: Reception, attempt: int) -> int:
+def count_air_time(settings: RoundSettings, frames: Frames, carried: Carried, tally: Tally) -> None:
+    """Real air time × power: each link's subcarriers while they carry blocks, the rest as overhead."""
+    spent = carried.cost
+    power_w = settings.tx_power_w * frames.subcarriers
+    np.add.at(tally.energy_j, (frames.sender, frames.destination), power_w * spent.share_s)
+    pilots_w = settings.tx_power_w * settings.grid.pilots.size
+    overhead_j = settings.full_band_power_w * spent.overhead_s + pilots_w * (spent.air_time_s - spent.overhead_s)
+    tally.overhead_j += float(overhead_j.sum())
+    tally.air_time_s += float(spent.air_time_s.sum())
+
+
+def count_blocks(blocks: Pending, frames: Frames, carried: Carried, tally: Tally) -> None:
+    """Which blocks arrived; those of a frame that nobody sent count for nothing."""
+    sent, failed = carried.on_air[frames.frame][frames.share], ~carried.arrived
+    tally.delivered[blocks.token[carried.arrived], blocks.expert[carried.arrived]] = True
+    np.add.at(tally.sent, (blocks.sender, blocks.receiver), sent)
+    np.add.at(tally.failed, (blocks.sender, blocks.receiver), sent & failed)
+    if tally.constellation.size == 0 and carried.pictured >= 0:
+        tally.constellation = carried.constellation
+        share = carried.pictured
+        tally.constellation_link = int(frames.sender[share]), int(frames.destination[share])
+
+
+def blocks_again(settings: RoundSettings, blocks: Pending, frames: Frames, carried: Carried) -> Pending:
+    """What is still pending, with the schemes to send it with. A link whose end died is given up."""
+    mcs = retry_mcs(settings, frames.mcs, carried.snr_db, frames.attempt)
+    pending = ~carried.arrived & carried.answered[frames.share]
+    return replace(blocks, mcs=mcs[frames.share]).take(pending)
+
+
+def retry_mcs(settings: RoundSettings, mcs: Ints, snr_db: NDArray[np.float64], attempt: int) -> Ints:
     """The same scheme while combining with what was received promises success, else what the channel bears now.
 
     Combining n receptions of equal quality gains 10·log10(n) dB over one (D. Chase, IEEE Trans. Commun. 33(5), 1985).
+
+    Args:
+        settings: margin kept in hand.
+        mcs: (S,) schemes that failed.
+        snr_db: (S,) what was received; NaN where no frame was heard, which says nothing about the scheme.
+        attempt: 0 after the first transmission.
     """
-    if not reception.heard:
-        return mcs
-    combined_db = reception.snr_db + float(db(attempt + 2))
-    if combined_db >= MCS[mcs].snr_threshold_db + settings.margin_db:
-        return mcs
-    supported = choose_mcs(from_db([reception.snr_db]), settings.margin_db) or MCS[0]
-    return min(mcs, supported.index)
-
-
-def count_air_time(settings: RoundSettings, slot: Slot, sent: Sent, tally: Tally) -> None:
-    """Real air time × power: each link's subcarriers while they carry blocks, the rest as overhead."""
-    for share, share_s in zip(slot.shares, sent.share_s, strict=True):
-        power_w = settings.tx_power_w * share.subcarriers.size
-        tally.energy_j[slot.source, share.destination] += power_w * float(share_s)
-    pilots_w = settings.tx_power_w * settings.grid.pilots.size
-    payload_s = sent.air_time_s - sent.overhead_s
-    tally.overhead_j += settings.full_band_power_w * sent.overhead_s + pilots_w * payload_s
-    tally.air_time_s += sent.air_time_s
-
-
-def count_link(
-    slot: Slot, link: tuple[int, int], tokens: NDArray[np.int64], reception: Reception | None, tally: Tally
-) -> NDArray[np.int64]:
-    """Enters one link's blocks; the tokens whose block did not arrive."""
-    arrived = np.zeros(tokens.size, np.bool_) if reception is None else reception.delivered
-    expert = link[1] if slot.phase == "forward" else link[0]
-    tally.delivered[tokens[arrived], expert] = True
-    tally.sent[link] += tokens.size
-    tally.failed[link] += int((~arrived).sum())
-    if reception is not None and tally.constellation.size == 0 and reception.constellation.size:
-        tally.constellation, tally.constellation_link = reception.constellation, link
-    return tokens[~arrived]
+    promising = snr_db + float(db(attempt + 2)) >= THRESHOLD_DB[mcs] + settings.margin_db
+    heard_db = np.nan_to_num(snr_db)
+    supported = choose_schemes(from_db(heard_db), np.arange(mcs.size), mcs.size, settings.margin_db)
+    lower = np.minimum(mcs, np.maximum(supported, 0))
+    return np.asarray(np.where(promising | np.isnan(snr_db), mcs, lower))

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.csi.sound import sound
-from testbed.ofdm.frame import Header, Link, Received, demodulate, frame_samples, link_symbols, modulate
+from testbed.frames import cost
+from testbed.ofdm.frame import Header, Link, Received, demodulate, frame_samples, modulate
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.sounding import sounding_frame, sounding_samples
 from testbed.protocol import Aggregated, Gated, Phase, Prediction, Reception, Sent, Share, Slot, Sounding
 from testbed.radio.base import Capture, Radio
 from testbed.radio.tape import Occasion, nobody
-from testbed.worker import Worker
+from testbed.worker import Blocks, Worker
 
 CONSTELLATION_POINTS = 400
 SOUNDING, FORWARD, RETURN = 0, 1, 2
@@ -35,7 +36,7 @@ class LocalNode:
     """Implements `testbed.protocol.Node` on a radio.
 
     Args:
-        worker: the model's part.
+        worker: the model's part, for one node.
         radio: an open radio, tuned; the caller closes it.
         grid: OFDM grid of soundings and frames.
         repetitions: sounding symbols averaged in one measurement.
@@ -62,7 +63,7 @@ class LocalNode:
     @property
     def index(self) -> int:
         """Number of this node and of its expert."""
-        return self._worker.index
+        return self._worker.nodes[0]
 
     # What the worker does -----------------------------------------------------------------------------
 
@@ -79,20 +80,22 @@ class LocalNode:
     def gate(self, layer: int, own: bool = True) -> Gated:
         """Begin `layer`, with the own tokens or for those of others alone."""
         self._soft.clear()
-        return self._worker.gate(layer, own)
+        return Gated(self._worker.gate(layer, own)[0])
 
     def compute(self, layer: int) -> int:
         """Apply the own expert to every state that was received; how many there were."""
-        return self._worker.compute(layer)
+        return int(self._worker.compute(layer)[0])
 
     def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
         """Combine the results of `selected` (N, K) and end the layer."""
         self._layer = layer + 1
-        return self._worker.aggregate(layer, selected)
+        lost, fallback = self._worker.aggregate(layer, selected[None])
+        return Aggregated(lost[0], fallback[0])
 
     def predict(self) -> Prediction:
         """The likeliest next byte of every token, and the byte that follows."""
-        return self._worker.predict()
+        predicted, target = self._worker.predict()
+        return Prediction(predicted[0], target[0])
 
     # What the radio does ------------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class LocalNode:
         """Put the frame of `slot` on the air."""
         links = slot_links(slot, self._worker.payload_bytes)
         header = Header(source=self.index, kind=KIND[slot.phase], number=slot.number)
-        payloads = [self._worker.outgoing(slot, share) for share in slot.shares]
+        payloads = [self._worker.outgoing(blocks_of(slot, share)) for share in slot.shares]
         self._about(self._exchange(slot))
         self._radio.transmit(modulate(self._grid, header, links, payloads))
         return sent(self._grid, links)
@@ -177,7 +180,7 @@ class LocalNode:
         for block, bits, arrived in zip(blocks, received.llr, received.ok, strict=True):
             if not arrived:
                 self._soft[block] = bits
-        self._worker.incoming(slot, share.rows[received.ok], received.payloads[received.ok])
+        self._worker.incoming(blocks_of(slot, share).take(received.ok), received.payloads[received.ok])
 
 
 def slot_links(slot: Slot, block_bytes: int) -> list[Link]:
@@ -194,6 +197,12 @@ def slot_sum(slot: Slot) -> str:
     return total.hexdigest()
 
 
+def blocks_of(slot: Slot, share: Share) -> Blocks:
+    """What a share of a slot is to a worker."""
+    sender, receiver = (np.full(share.rows.size, node) for node in (slot.source, share.destination))
+    return Blocks(slot.phase, sender, receiver, share.rows)
+
+
 def own_share(slot: Slot, node: int) -> Share:
     """The share of a slot that is for `node`."""
     return next(share for share in slot.shares if share.destination == node)
@@ -201,9 +210,9 @@ def own_share(slot: Slot, node: int) -> Share:
 
 def sent(grid: Grid, links: Sequence[Link]) -> Sent:
     """What the frame of `links` costs in time."""
-    share_s = np.array([link_symbols(link) for link in links]) * grid.symbol_s
-    air_time_s = frame_samples(grid, links) / grid.sample_rate_hz
-    return Sent(air_time_s, share_s, overhead_s=air_time_s - float(share_s.max(initial=0.0)))
+    mcs, blocks, subcarriers = np.array([(link.mcs, link.blocks, link.subcarriers.size) for link in links]).T
+    spent = cost(grid, links[0].block_bytes, np.zeros(len(links), np.int64), mcs, blocks, subcarriers)
+    return Sent(float(spent.air_time_s[0]), spent.share_s, float(spent.overhead_s[0]))
 
 
 def not_heard(share: Share) -> Reception:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.ofdm.grid import Grid
-from testbed.ofdm.mcs import MCS, choose_mcs, spectral_efficiency
+from testbed.ofdm.mcs import choose_schemes, spectral_efficiency
 from testbed.outcome import Energy, Measured
 from testbed.protocol import Phase
 from testbed.schedule.fill import PhaseFill, fill_idle
@@ -21,6 +21,7 @@ from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.serve import allocate, loads
 
 Rates = NDArray[np.float64]
+Links = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +74,25 @@ class Allocation:
     """Subcarriers and schemes of the links of one phase; K nodes, M data subcarriers.
 
     Attributes:
-        subcarriers: by active link (from, to), each (s,) data subcarriers.
         mcs: (K, K), −1 where idle.
         subcarrier_link: (M,) link as from·K + to, −1 = none.
     """
 
-    subcarriers: dict[tuple[int, int], NDArray[np.int64]]
-    mcs: NDArray[np.int64]
-    subcarrier_link: NDArray[np.int64]
+    mcs: Links
+    subcarrier_link: Links
+
+    def subcarriers_of(self, link: Links) -> tuple[Links, Links]:
+        """Of links (S,) as from·K + to: (Q,) place in `link`, rising, and (Q,) subcarrier of each pair of the two."""
+        by_link = np.argsort(self.subcarrier_link, kind="stable")
+        held = self.subcarrier_link[by_link]
+        first, count = np.searchsorted(held, link), self.count()[link]
+        place = np.repeat(np.arange(link.size), count)
+        offset = np.arange(place.size) - np.repeat(np.cumsum(count) - count, count)
+        return place, by_link[first[place] + offset]
+
+    def count(self) -> Links:
+        """(K·K,) subcarriers of each link."""
+        return np.bincount(self.subcarrier_link[self.subcarrier_link >= 0], minlength=self.mcs.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,21 +180,20 @@ def with_way_back(problem: Problem, decision: Decision) -> tuple[Problem, Decisi
 
 
 def phase_allocation(settings: RoundSettings, fill: PhaseFill, snr: NDArray[np.float32]) -> Allocation:
-    """Sets of subcarriers, and the scheme that each set's measured SNR (K, K, M) supports."""
-    K, _, M = snr.shape
-    mcs = np.full((K, K), -1, np.int64)
-    subcarrier_link = np.full(M, -1, np.int64)
-    for link, subcarriers in fill.subcarriers.items():
-        scheme = choose_mcs(snr[link][subcarriers], settings.margin_db) or MCS[0]
-        mcs[link] = scheme.index
-        subcarrier_link[subcarriers] = link[0] * K + link[1]
-    return Allocation(dict(fill.subcarriers), mcs, subcarrier_link)
+    """Subcarriers, and the scheme that the measured SNR (K, K, M) of each link's set supports."""
+    K = snr.shape[0]
+    subcarrier = np.flatnonzero(fill.subcarrier_link >= 0)
+    links, place = np.unique(fill.subcarrier_link[subcarrier], return_inverse=True)
+    heard = snr.reshape(K * K, -1)[links[place], subcarrier].astype(np.float64)
+    mcs = np.full(K * K, -1, np.int64)
+    mcs[links] = np.maximum(choose_schemes(heard, place, links.size, settings.margin_db), 0)
+    return Allocation(mcs.reshape(K, K), fill.subcarrier_link)
 
 
 def rows_within(source: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N,) number of each token among the tokens of its own node."""
-    row = np.zeros(source.size, np.int64)
-    for node in np.unique(source):
-        mine = source == node
-        row[mine] = np.arange(mine.sum())
+    order = np.argsort(source, kind="stable")
+    rising = source[order]
+    row = np.empty(source.size, np.int64)
+    row[order] = np.arange(source.size) - np.searchsorted(rising, rising)
     return row

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.exchange import FrameCounter, Tally, exchange
-from testbed.fleet import Fleet
+from testbed.fleet import Crew
 from testbed.outcome import Energy, Measured, RoundRecord
 from testbed.plan import Plan, RoundSettings, decide, pose, rates
-from testbed.protocol import Aggregated, Sounding
+from testbed.protocol import Aggregated
 from testbed.schedule.problem import Problem
 
 Clock = Callable[[], float]
@@ -44,7 +44,7 @@ class Stopwatch:
 def run_round(
     number: int,
     layer: int,
-    fleet: Fleet,
+    crew: Crew,
     settings: RoundSettings,
     frames: FrameCounter,
     clock: Clock,
@@ -59,7 +59,7 @@ def run_round(
     Args:
         number: number of the round in the run.
         layer: 0…L−1.
-        fleet: the nodes.
+        crew: the nodes.
         settings: quality, energy and transmission settings.
         frames: source of frame numbers, never repeated in a run.
         clock: monotonic seconds, for the record's timings.
@@ -71,28 +71,28 @@ def run_round(
     """
     watch = Stopwatch(clock)
     with watch.phase("sound"):
-        measured, sounding_s = sound(fleet, frames, settings)
+        measured, sounding_s = sound(crew, frames, settings)
     with watch.phase("gate"):
-        gated = fleet.ask(fleet.alive(), lambda node: node.gate(layer, sources is None or node.index in sources))
+        gated = crew.gate(layer, crew.alive() if sources is None else sources)
         scores = {k: answer.score for k, answer in gated.items()}
     with watch.phase("schedule"):
-        plan = decide(settings, pose_alive(fleet, settings, layer, scores, measured), measured, previous)
+        plan = decide(settings, pose_alive(crew, settings, layer, scores, measured), measured, previous)
 
-    plan, forward = carry_states(fleet, settings, layer, frames, watch, scores, measured, plan)
+    plan, forward = carry_states(crew, settings, layer, frames, watch, scores, measured, plan)
     with watch.phase("expert"):
-        computed = fleet.ask(fleet.alive(), lambda node: node.compute(layer))
+        computed = crew.compute(layer)
     with watch.phase("return"):
         back = Tally.empty(*plan.decision.selected.shape)
-        exchange(fleet, settings, layer, "return", plan, forward.delivered, frames, back)
+        exchange(crew, settings, layer, "return", plan, forward.delivered, frames, back)
     with watch.phase("aggregate"):
-        endings = fleet.ask(fleet.alive(), lambda node: node.aggregate(layer, plan.rows_of(node.index)))
+        endings = crew.aggregate(layer, {k: plan.rows_of(k) for k in crew.alive()})
 
     lost, fallback = token_endings(plan, endings)
     overhead_j = forward.overhead_j + back.overhead_j + settings.full_band_power_w * sounding_s
     record = RoundRecord(
         number=number,
         layer=layer,
-        alive=fleet.alive_mask(),
+        alive=crew.alive_mask(),
         measured=measured,
         source=plan.problem.source,
         score=plan.problem.score,
@@ -115,60 +115,29 @@ def run_round(
         constellation=forward.constellation,
         constellation_link=forward.constellation_link,
         seconds=watch.seconds,
-        events=fleet.take_events(),
+        events=crew.take_events(),
     )
     return record, plan
 
 
-def sound(fleet: Fleet, frames: FrameCounter, settings: RoundSettings) -> tuple[Measured, float]:
+def sound(crew: Crew, frames: FrameCounter, settings: RoundSettings) -> tuple[Measured, float]:
     """Each live node in turn sounds its radio, all others listen; the channel knowledge and the air time."""
-    K, U = len(fleet), settings.grid.used.size
-    heard: list[Sounding] = []
-    air_time_s = 0.0
-    for source in fleet.alive():
-        number = frames.next()
-        on_air = fleet.ask([source], lambda n, number=number: n.sound(number))  # type: ignore[misc]
-        listeners = [k for k in fleet.alive() if k != source]
-        answers = fleet.ask(listeners, lambda n, s=source, number=number: n.measure(s, number))  # type: ignore[misc]
-        fleet.ask([source], lambda n: n.silence())
-        air_time_s += sum(on_air.values())
-        heard += [sounding for sounding in answers.values() if sounding is not None]
-    return gather_soundings(heard, K, U), air_time_s
-
-
-def gather_soundings(heard: list[Sounding], K: int, U: int) -> Measured:
-    """Single links → arrays over all directed links; what nobody heard stays zero and invalid."""
-    link = (K, K)
-    measured = Measured(
-        h=np.zeros((*link, U), np.complex64),
-        noise=np.zeros((*link, U), np.float32),
-        snr=np.zeros((*link, U), np.float32),
-        valid=np.zeros(link, np.bool_),
-        cfo_hz=np.zeros(link),
-        timing_samples=np.zeros(link),
-        clipped=np.zeros(link, np.bool_),
-    )
-    for one in heard:
-        at = one.source, one.destination
-        measured.h[at], measured.noise[at], measured.snr[at] = one.h, one.noise, one.snr
-        measured.cfo_hz[at], measured.timing_samples[at] = one.cfo_hz, one.timing_samples
-        measured.clipped[at], measured.valid[at] = one.clipped, True
-    return measured
+    return crew.sound([frames.next() for _ in range(len(crew))], settings.grid.used.size)
 
 
 def pose_alive(
-    fleet: Fleet,
+    crew: Crew,
     settings: RoundSettings,
     layer: int,
     scores: dict[int, NDArray[np.float64]],
     measured: Measured,
 ) -> Problem:
     """The scheduling problem with the nodes that are alive now; the others are reached by nobody."""
-    return pose(settings, layer, scores, rates(settings, measured, fleet.alive_mask()))
+    return pose(settings, layer, scores, rates(settings, measured, crew.alive_mask()))
 
 
 def carry_states(
-    fleet: Fleet,
+    crew: Crew,
     settings: RoundSettings,
     layer: int,
     frames: FrameCounter,
@@ -179,16 +148,16 @@ def carry_states(
 ) -> tuple[Plan, Tally]:
     """Forward phase. When nodes die in it, all tokens choose again among the living, and only new pairs travel."""
     tally = Tally.empty(*plan.decision.selected.shape)
-    for _ in range(len(fleet)):
-        alive = fleet.alive()
+    for _ in range(len(crew)):
+        alive = crew.alive()
         with watch.phase("forward"):
             wanted = plan.decision.selected & ~tally.delivered
-            exchange(fleet, settings, layer, "forward", plan, wanted, frames, tally)
-        if fleet.alive() == alive:
+            exchange(crew, settings, layer, "forward", plan, wanted, frames, tally)
+        if crew.alive() == alive:
             break
         with watch.phase("schedule"):
-            plan = decide(settings, pose_alive(fleet, settings, layer, scores, measured), measured, None)
-    tally.delivered &= plan.decision.selected & fleet.alive_mask()[None, :]
+            plan = decide(settings, pose_alive(crew, settings, layer, scores, measured), measured, None)
+    tally.delivered &= plan.decision.selected & crew.alive_mask()[None, :]
     return plan, tally
 
 

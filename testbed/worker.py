@@ -1,12 +1,15 @@
-"""What a node computes: its own tokens, and its expert on the states of others. No radio in here.
+"""What nodes compute: their own tokens, and their experts on the states of others. No radio in here.
 
-A `Worker` holds one layer at a time: `gate` begins it, `aggregate` ends it. States and results leave and come as
-payload bytes, whoever carries them.
+A `Worker` does so for the nodes of one process: one on a real radio, all of them without waveforms, where rows of the
+same array stand for different nodes. Attention and gate are the same everywhere and take all rows at once; an expert
+is applied by the node that holds it, to what that node was sent. States and results pass from one node to another as
+payload bytes alone, whoever carries them. `gate` begins a layer, `aggregate` ends it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,19 +20,19 @@ from testbed.experts import layers
 from testbed.experts.layers import Cache
 from testbed.experts.model import Model
 from testbed.experts.payload import dequantise, payload_bytes, quantise
-from testbed.protocol import Aggregated, Gated, Prediction, Share, Slot
+from testbed.protocol import Phase
 
 Floats = NDArray[np.float32]
 Payload = NDArray[np.uint8]
-Row = tuple[int, int]
-"""A token of anybody: (node that owns it, row in that node's batch)."""
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 class Shelf(Protocol):
     """Where a worker keeps its tokens between layers, so that another process can take them up."""
 
     def keep(self, batch: int, layer: int, x: Floats) -> None:
-        """The tokens (N, d) of `batch` before `layer`; the layer before that is kept too, older ones need not be."""
+        """Tokens (n, N, d) of `batch` before `layer`; the layer before that is kept too, older ones need not be."""
         ...
 
     def recall(self, batch: int, layer: int) -> Floats | None:
@@ -44,7 +47,7 @@ class MemoryShelf:
         self._kept: dict[tuple[int, int], Floats] = {}
 
     def keep(self, batch: int, layer: int, x: Floats) -> None:
-        """The tokens (N, d) of `batch` before `layer`."""
+        """Tokens (n, N, d) of `batch` before `layer`."""
         before = (batch, layer - 1)
         self._kept = {(batch, layer): x} | ({before: self._kept[before]} if before in self._kept else {})
 
@@ -68,36 +71,59 @@ class WorkerSettings:
     experts: int
 
 
-@dataclass(eq=False)
-class _Layer:
-    """What is held while a layer is computed; N own tokens, K experts, width d.
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """States or results on their way, in arrays (B,).
 
     Attributes:
-        hidden: (N, d) before the experts, for the residual; states: (N, d) what experts are asked.
-        score: (N, K) gate scores.
-        outputs: (N, K, d) results that came back; arrived: (N, K) which.
+        phase: states forward, results on the way back.
+        sender, receiver: nodes; row: the token, in the batch of its owner (sender forward, receiver back).
+    """
+
+    phase: Phase
+    sender: Ints
+    receiver: Ints
+    row: Ints
+
+    def take(self, which: Bools) -> Blocks:
+        """Those of them."""
+        return Blocks(self.phase, self.sender[which], self.receiver[which], self.row[which])
+
+
+@dataclass(eq=False)
+class _Layer:
+    """What is held while a layer is computed; n nodes of N tokens, K experts, width d.
+
+    Attributes:
+        hidden: (n, N, d) before the experts, for the residual; states: (n, N, d) what experts are asked.
+        score: (n, N, K) gate scores.
+        outputs: (n, N, K, d) results that came back; arrived: (n, N, K) which.
         own: the own tokens take part; else N is 0.
-        asked: states that others sent; answers: this expert's results on them.
+        asked: states that came, with the blocks they came in.
+        answered: (A,) rising keys of the states that experts of these nodes were asked; answers: (A, d).
+        rows: largest row number asked for, plus one.
     """
 
     hidden: Floats
     states: Floats
     score: NDArray[np.float64]
     outputs: Floats
-    arrived: NDArray[np.bool_]
+    arrived: Bools
     own: bool
-    asked: dict[Row, Floats] = field(default_factory=dict)
-    answers: dict[Row, Floats] = field(default_factory=dict)
+    asked: list[tuple[Blocks, Floats]]
+    answered: Ints
+    answers: Floats
+    rows: int = 1
 
 
 class Worker:
-    """The model's part of node `index`.
+    """The model's part of `nodes`.
 
     Args:
-        index: number of the node and of its expert.
-        model: this node's expert, and attention, gate and head.
+        nodes: rising numbers of the nodes in this process, and of their experts.
+        parts: what each of them holds: its expert, and attention, gate and head, which are everybody's.
         settings: what all nodes agree on.
-        passages: (passes, C + N + 1) bytes of this node's text: C bytes of context, read by the own expert
+        passages: (n, passes, C + N + 1) bytes of each node's text: C bytes of context, read by its own expert
             without the air, then N tokens, each of which predicts the byte after it.
         context: C.
         shelf: where the tokens are kept between layers; in memory where None.
@@ -105,41 +131,49 @@ class Worker:
 
     def __init__(
         self,
-        index: int,
-        model: Model,
+        nodes: Sequence[int],
+        parts: Sequence[Model],
         settings: WorkerSettings,
         passages: NDArray[np.uint8],
         context: int,
         shelf: Shelf | None = None,
     ) -> None:
-        self.index = index
-        self._model = model
+        self.nodes = tuple(nodes)
+        self._parts = tuple(parts)
+        self._common = parts[0]
         self._settings = settings
         self._passages = passages
         self._context = context
         self._shelf = shelf or MemoryShelf()
         self._batch = 0
-        self._target: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._x: Floats = np.zeros((0, model.width), np.float32)
-        self._caches: list[Cache | None] = [None] * model.layers
+        self._place = np.full(settings.experts, -1)
+        self._place[list(nodes)] = np.arange(len(self.nodes))
+        self._target: NDArray[np.uint8] = np.zeros((len(self.nodes), 0), np.uint8)
+        self._x: Floats = np.zeros((len(self.nodes), 0, self._common.width), np.float32)
+        self._caches: list[Cache | None] = [None] * self._common.layers
         self._now: _Layer | None = None
 
     @property
     def layers(self) -> int:
         """L."""
-        return self._model.layers
+        return self._common.layers
 
     @property
     def payload_bytes(self) -> int:
         """Bytes of one state on its way."""
-        return payload_bytes(self._model.width, self._settings.quantisation)
+        return payload_bytes(self._common.width, self._settings.quantisation)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens N of each node in a batch."""
+        return int(self._passages.shape[2]) - 1 - self._context
 
     def begin(self, batch: int) -> None:
         """Read the context of passage `batch` and embed its tokens."""
-        self._batch, passage = batch, self._passages[batch]
-        tokens, self._target = passage[self._context : -1], passage[self._context + 1 :]
-        self._caches = self._read_context(passage[: self._context])
-        self._x = layers.embed(self._model, tokens, self._context)
+        self._batch, passage = batch, self._passages[:, batch]
+        tokens, self._target = passage[:, self._context : -1], passage[:, self._context + 1 :]
+        self._caches = self._read_context(passage[:, : self._context])
+        self._x = layers.embed(self._common, tokens, self._context)
         self._now = None
 
     def resume(self, batch: int, layer: int) -> None:
@@ -152,96 +186,128 @@ class Worker:
         if layer > 0:
             x = self._shelf.recall(batch, layer)
             if x is None or x.shape != self._x.shape:
-                raise NodeFailed(f"node {self.index} kept no tokens of batch {batch} before layer {layer}")
+                raise NodeFailed(f"node {list(self.nodes)} kept no tokens of batch {batch} before layer {layer}")
             self._x = x
 
     def _read_context(self, context: NDArray[np.uint8]) -> list[Cache | None]:
         if context.size == 0:
-            return [None] * self._model.layers
+            return [None] * self._common.layers
         caches: list[Cache | None] = []
-        x = layers.embed(self._model, context)
-        for layer in range(self._model.layers):
-            hidden, cache = layers.attend(self._model, layer, x)
-            state = layers.expert_input(self._model, layer, hidden)
-            x = hidden + layers.apply_expert(self._model, layer, self.index, state)
+        x = layers.embed(self._common, context)
+        for layer in range(self._common.layers):
+            hidden, cache = layers.attend(self._common, layer, x)
+            states = layers.expert_input(self._common, layer, hidden)
+            own = [self._apply(layer, place, state) for place, state in enumerate(states)]
+            x = hidden + np.stack(own)
             caches.append(cache)
         return caches
 
-    def gate(self, layer: int, own: bool = True) -> Gated:
-        """Begin `layer`: attention and gate on the own tokens, or without `own` the expert alone."""
+    def gate(self, layer: int, own: bool = True) -> NDArray[np.float64]:
+        """Begin `layer`: attention and gate on the own tokens, or without `own` the experts alone.
+
+        Returns:
+            (n, N, K) scores, rows sum to 1; N is 0 without `own`.
+        """
+        n, K, width = len(self.nodes), self._settings.experts, self._common.width
         if own:
             hidden, states, score = self._gate(layer)
         else:
-            hidden, states = self._x[:0], self._x[:0]
-            score = np.zeros((0, self._settings.experts))
-        tokens, experts = score.shape
-        outputs = np.zeros((tokens, experts, self._model.width), np.float32)
-        self._now = _Layer(hidden, states, score, outputs, np.zeros((tokens, experts), np.bool_), own)
-        return Gated(score)
+            hidden, states, score = self._x[:, :0], self._x[:, :0], np.zeros((n, 0, K))
+        self._now = _Layer(
+            hidden=hidden,
+            states=states,
+            score=score,
+            outputs=np.zeros((*score.shape, width), np.float32),
+            arrived=np.zeros(score.shape, np.bool_),
+            own=own,
+            asked=[],
+            answered=np.zeros(0, np.int64),
+            answers=np.zeros((0, width), np.float32),
+        )
+        return score
 
     def _gate(self, layer: int) -> tuple[Floats, Floats, NDArray[np.float64]]:
-        hidden, _ = layers.attend(self._model, layer, self._x, self._caches[layer])
-        states = layers.expert_input(self._model, layer, hidden)
-        score = layers.gate_scores(self._model, layer, states, self._settings.temperature)
-        score = score[:, : self._settings.experts]
-        return hidden, states, score / score.sum(axis=1, keepdims=True)  # the softmax over the experts that are there
+        hidden, _ = layers.attend(self._common, layer, self._x, self._caches[layer])
+        states = layers.expert_input(self._common, layer, hidden)
+        score = layers.gate_scores(self._common, layer, states, self._settings.temperature)
+        score = score[..., : self._settings.experts]
+        return hidden, states, score / score.sum(axis=-1, keepdims=True)  # the softmax over the experts that are there
 
-    def aggregate(self, layer: int, selected: NDArray[np.bool_]) -> Aggregated:
-        """Combine the results of `selected` (N, K) and end the layer.
+    def compute(self, layer: int) -> Ints:
+        """Apply each node's expert to every state that it received; how many there were, (n,)."""
+        now = self._current()
+        count = np.zeros(len(self.nodes), np.int64)
+        if now.asked:
+            now.rows = 1 + max(int(blocks.row.max()) for blocks, _ in now.asked)
+            keys = np.concatenate([self._key(b.receiver, b.sender, b.row) for b, _ in now.asked])
+            now.answered, first = np.unique(keys, return_index=True)
+            states = np.concatenate([state for _, state in now.asked])[first]
+            count = np.bincount(self._place[self._holder(now.answered)], minlength=len(self.nodes))
+            parts = np.split(states, np.cumsum(count)[:-1])
+            now.answers = np.concatenate([self._apply(layer, k, part) for k, part in enumerate(parts)])
+        return count
+
+    def aggregate(self, layer: int, selected: Bools) -> tuple[Bools, Bools]:
+        """Combine the results of `selected` (n, N, K) and end the layer: lost and fallback (n, N), see `Aggregated`.
 
         A token that all its experts failed is served by the own expert, which needs no radio.
         """
         now = self._current()
         if not now.own:
             self._now = None
-            return Aggregated(np.zeros(0, np.bool_), np.zeros(0, np.bool_))
+            return np.zeros(selected.shape[:2], np.bool_), np.zeros(selected.shape[:2], np.bool_)
         arrived = now.arrived & selected
-        fallback = np.logical_not(arrived.any(axis=1) | selected[:, self.index])
-        local = selected[:, self.index] | fallback
-        if local.any():
-            own = layers.apply_expert(self._model, layer, self.index, now.states[local])
-            now.outputs[local, self.index] = own
-            arrived[local, self.index] = True
-        lost = np.asarray((selected & ~arrived).any(axis=1))
+        chose_own = np.stack([mine[:, k] for k, mine in zip(self.nodes, selected, strict=True)])
+        fallback = np.logical_not(arrived.any(axis=-1) | chose_own)
+        for place, (k, local) in enumerate(zip(self.nodes, chose_own | fallback, strict=True)):
+            if local.any():
+                now.outputs[place, local, k] = self._apply(layer, place, now.states[place, local])
+                arrived[place, local, k] = True
+        lost = np.asarray((selected & ~arrived).any(axis=-1))
         self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
         self._shelf.keep(self._batch, layer + 1, self._x)
         self._now = None
-        return Aggregated(lost, np.asarray(fallback))
+        return lost, np.asarray(fallback)
 
-    def predict(self) -> Prediction:
-        """The likeliest next byte of every token, and the byte that follows."""
-        predicted = layers.predict(self._model, self._x).argmax(axis=-1).astype(np.uint8)
-        return Prediction(predicted, self._target)
+    def predict(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(n, N) the likeliest next byte of every token, and the byte that follows."""
+        return layers.predict(self._common, self._x).argmax(axis=-1).astype(np.uint8), self._target
 
-    def compute(self, layer: int) -> int:
-        """Apply the own expert to every state that was received; how many there were."""
+    def outgoing(self, blocks: Blocks) -> Payload:
+        """(B, bytes) of blocks that nodes in here send: own states forward, results of their experts back."""
         now = self._current()
-        if now.asked:
-            rows, states = zip(*now.asked.items(), strict=True)
-            results = layers.apply_expert(self._model, layer, self.index, np.stack(states))
-            now.answers = dict(zip(rows, results, strict=True))
-        return len(now.asked)
-
-    def outgoing(self, slot: Slot, share: Share) -> Payload:
-        """(n, B) bytes that `slot` carries for `share`: own states forward, results back."""
-        now = self._current()
-        if slot.phase == "forward":
-            states = now.states[share.rows]
+        if blocks.phase == "forward":
+            states = now.states[self._place[blocks.sender], blocks.row]
         else:
-            states = np.stack([now.answers[share.destination, int(row)] for row in share.rows])
+            keys = self._key(blocks.sender, blocks.receiver, blocks.row)
+            found = np.minimum(np.searchsorted(now.answered, keys), now.answered.size - 1)
+            if not now.answered.size or (now.answered[found] != keys).any() or (blocks.row >= now.rows).any():
+                raise NodeFailed("a result is asked for whose state never came; the rounds are out of step")
+            states = now.answers[found]
         return quantise(states, self._settings.quantisation)
 
-    def incoming(self, slot: Slot, rows: NDArray[np.int64], payload: Payload) -> None:
-        """Take in (n, B) bytes that arrived for token `rows` (n,) in `slot`."""
+    def incoming(self, blocks: Blocks, payload: Payload) -> None:
+        """Take in (B, bytes) that arrived for nodes in here."""
         now = self._current()
-        states = dequantise(payload, self._model.width, self._settings.quantisation)
-        if slot.phase == "forward":
-            now.asked.update(((slot.source, int(row)), state) for row, state in zip(rows, states, strict=True))
-        else:
-            now.outputs[rows, slot.source] = states
-            now.arrived[rows, slot.source] = True
+        states = dequantise(payload, self._common.width, self._settings.quantisation)
+        if blocks.phase == "return":
+            at = self._place[blocks.receiver], blocks.row, blocks.sender
+            now.outputs[at], now.arrived[at] = states, True
+        elif blocks.row.size:
+            now.asked.append((blocks, states))
+
+    def _apply(self, layer: int, place: int, states: Floats) -> Floats:
+        """The expert of the node at that place, on states that are there."""
+        return layers.apply_expert(self._parts[place], layer, self.nodes[place], states)
+
+    def _key(self, holder: Ints, owner: Ints, row: Ints) -> Ints:
+        """One number for the state of token `row` of `owner` at the expert of `holder`; it rises with the place."""
+        return (holder * self._settings.experts + owner) * self._current().rows + row
+
+    def _holder(self, key: Ints) -> Ints:
+        return key // (self._current().rows * self._settings.experts)
 
     def _current(self) -> _Layer:
         if self._now is None:
-            raise NodeFailed(f"node {self.index}: no layer has begun; gate comes first")
+            raise NodeFailed(f"node {list(self.nodes)}: no layer has begun; gate comes first")
         return self._now

@@ -5,6 +5,7 @@ The same parts serve a run in one process and one in many; only who holds them d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -67,15 +68,15 @@ def notes(campaign: Campaign, model: Model) -> list[str]:
     return found
 
 
-def worker(campaign: Campaign, model: Model, index: int) -> Worker:
-    """The model's part of node `index`."""
+def worker(campaign: Campaign, model: Model, nodes: Sequence[int]) -> Worker:
+    """The model's part of `nodes`."""
     settings = WorkerSettings(
         quantisation=campaign.model.quantisation,
         temperature=campaign.model.temperature or model.temperature,
         experts=campaign.nodes.count,
     )
-    part = part_for(model, index)
-    return Worker(index, part, settings, passages(campaign, model, index), campaign.nodes.context)
+    texts = np.stack([passages(campaign, model, k) for k in nodes])
+    return Worker(nodes, [part_for(model, k) for k in nodes], settings, texts, campaign.nodes.context)
 
 
 def round_settings(campaign: Campaign, model: Model) -> RoundSettings:
@@ -164,7 +165,7 @@ def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> Lo
     """Node `index` on an open radio, which is tuned here, and told what it is used for if it wants to know."""
     radio.configure(radio_settings(campaign))
     return LocalNode(
-        worker(campaign, model, index),
+        worker(campaign, model, [index]),
         radio,
         campaign.ofdm_grid(),
         campaign.transmission.repetitions,

@@ -14,7 +14,7 @@ from testbed.campaign import Campaign
 from testbed.exchange import FrameCounter
 from testbed.experts.central import run_centrally
 from testbed.experts.model import Model
-from testbed.fleet import Fleet
+from testbed.fleet import Crew
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.rows import Predictions
 from testbed.round import Clock, run_round
@@ -89,7 +89,7 @@ _LOOK_S = 0.01
 def conduct(
     campaign: Campaign,
     model: Model,
-    fleet: Fleet,
+    crew: Crew,
     *,
     on_round: OnRound,
     stopping: Callable[[], bool],
@@ -104,7 +104,7 @@ def conduct(
     Args:
         campaign: the whole campaign.
         model: the whole model, for the central reference alone.
-        fleet: the nodes.
+        crew: the nodes.
         on_round: called as soon as there is something to record.
         stopping: asked between rounds.
         clock: monotonic seconds.
@@ -112,39 +112,39 @@ def conduct(
     settings = round_settings(campaign, model)
     frames, totals = FrameCounter(), Totals()
     for batch in range(campaign.passes):
-        fleet.begin(batch)
-        done = [0] * len(fleet)
+        crew.begin(batch)
+        done = [0] * len(crew)
         plan = None
-        while not stopping() and (layer := _next_layer(fleet, batch, done, model.layers, clock, stopping)) is not None:
-            sources = [k for k in fleet.alive() if done[k] == layer]
-            record, plan = run_round(totals.rounds, layer, fleet, settings, frames, clock, plan, sources)
+        while not stopping() and (layer := _next_layer(crew, batch, done, model.layers, clock, stopping)) is not None:
+            sources = [k for k in crew.alive() if done[k] == layer]
+            record, plan = run_round(totals.rounds, layer, crew, settings, frames, clock, plan, sources)
             last = layer == model.layers - 1
-            predictions = score_batch(campaign, model, fleet, batch, sources) if last else None
-            record = ended_only(record, fleet.alive_mask())
-            for k in set(sources) & set(fleet.alive()):
+            predictions = score_batch(campaign, model, crew, batch, sources) if last else None
+            record = ended_only(record, crew.alive_mask())
+            for k in set(sources) & set(crew.alive()):
                 done[k] += 1
             totals.add(record, predictions)
             on_round(record, predictions)
         for k, layers in enumerate(done):
             if left := campaign.nodes.tokens * (max(done) - layers):
                 totals.miss(left)
-                fleet.note(f"node {k} did not come back: its {campaign.nodes.tokens} tokens end before layer {layers}")
-        if stopping() or not fleet.alive():
+                crew.note(f"node {k} did not come back: its {campaign.nodes.tokens} tokens end before layer {layers}")
+        if stopping() or not crew.alive():
             break
     return totals
 
 
 def _next_layer(
-    fleet: Fleet, batch: int, done: Sequence[int], layers: int, clock: Clock, stopping: Callable[[], bool]
+    crew: Crew, batch: int, done: Sequence[int], layers: int, clock: Clock, stopping: Callable[[], bool]
 ) -> int | None:
     """The layer that is furthest behind among live nodes, of which some may just be back; None when all is done."""
     deadline = clock() + REJOIN_S
     while True:
-        fleet.take_back(batch, done)
-        layer = min((done[k] for k in fleet.alive()), default=layers)
+        crew.take_back(batch, done)
+        layer = min((done[k] for k in crew.alive()), default=layers)
         if layer < layers:
             return layer
-        if stopping() or clock() >= deadline or not fleet.missing():
+        if stopping() or clock() >= deadline or not crew.missing():
             return None
         time.sleep(_LOOK_S)
 
@@ -158,9 +158,9 @@ def ended_only(record: RoundRecord, alive: NDArray[np.bool_]) -> RoundRecord:
     return replace(record, alive=alive, **{name: getattr(record, name)[kept] for name in names})
 
 
-def score_batch(campaign: Campaign, model: Model, fleet: Fleet, batch: int, sources: Sequence[int]) -> Predictions:
+def score_batch(campaign: Campaign, model: Model, crew: Crew, batch: int, sources: Sequence[int]) -> Predictions:
     """What the live nodes of `sources` predicted, beside the same model on the same tokens in one place."""
-    answers = fleet.ask(sources, lambda node: node.predict())
+    answers = crew.predict(sources)
     nodes = sorted(answers)
     empty = np.zeros(0, np.uint8)
     return Predictions(

@@ -9,25 +9,24 @@ imbalance) is left out, and so is everything that `testbed.abstraction` leaves o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.abstraction import AbstractNode, Ledger
+from testbed.abstraction import AbstractFleet
 from testbed.agents.assemble import air_settings, subcarrier_dbm, worker
 from testbed.campaign import Campaign
 from testbed.experts.model import Model
-from testbed.fleet import Fleet
+from testbed.frames import Frames
 from testbed.ofdm.estimate import delay_basis, leverage
 from testbed.ofdm.grid import Grid
-from testbed.protocol import Node, Sounding
+from testbed.outcome import Measured
 from testbed.radio.air import AirSettings, draw_links, thermal_noise_dbm
 from testbed.units import from_db
 
-Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
 Complexes = NDArray[np.complex64]
 
 
@@ -51,83 +50,98 @@ class FadingWorld:
         air: the channels, as the simulated air takes them; clocks are ignored.
         grid: OFDM grid, U used subcarriers.
         levels: transmit power and averaging.
+
+    Attributes:
+        noise: variance on a subcarrier, in units of a receiver's full scale.
     """
 
     def __init__(self, air: AirSettings, grid: Grid, levels: Levels) -> None:
         self._grid = grid
         self._repetitions = levels.repetitions
         self._units = air.units
-        self._noise = float(from_db(thermal_noise_dbm(grid.spacing_hz) + air.noise_figure_db - air.full_scale_dbm))
+        self.noise = float(from_db(thermal_noise_dbm(grid.spacing_hz) + air.noise_figure_db - air.full_scale_dbm))
         gain_db = np.array(air.path_gain_db) + levels.signal_dbm - air.full_scale_dbm
-        self._amplitude = np.sqrt(from_db(gain_db))
-        self._frequency, self._sinusoid, self._steering = _stack(air, grid)
+        self._frequency, self._sinusoid, self._steering = _stack(air, grid, np.sqrt(from_db(gain_db)))
         self._basis = delay_basis(grid, grid.cyclic_prefix)
         self._leverage = leverage(grid, grid.cyclic_prefix)
         self._rng = np.random.default_rng([air.seed, 13])
-        self._clock_s, self._now_s, self._begun_s = 0.0, 0.0, 0.0
-        self._moving = air.doppler_hz > 0
-        self._responses: dict[int, Complexes] = {}
+        self._free_s = 0.0
 
-    def response(self, source: int) -> Complexes:
-        """(K, U) channels from `source` now; |h|² is in units of a receiver's full scale at gain 0."""
-        if source not in self._responses:
-            phase = np.mod(self._frequency[source] * self._now_s, 1.0).astype(np.float32) * np.float32(2 * np.pi)
-            turn = np.empty(phase.shape, np.complex64)
-            turn.real, turn.imag = np.cos(phase), np.sin(phase)
-            taps = np.einsum("jts,jts->jt", self._sinusoid[source], turn)
-            h = (taps * self._amplitude[source][:, None]) @ self._steering
-            self._responses[source] = np.asarray(h, np.complex64)
-        return self._responses[source]
+    def response(self, source: Ints, destination: Ints, at_s: Doubles) -> Complexes:
+        """(n, U) channels of n links, each at its own time; |h|² is in units of a receiver's full scale at gain 0."""
+        return np.asarray(self._taps(source, destination, at_s) @ self._steering, np.complex64)
 
-    def snr(self, source: int, destination: int) -> Floats:
-        """(U,) linear SNR as it is."""
-        h = self.response(source)[destination]
-        return np.asarray((h.real**2 + h.imag**2) / self._noise, np.float32)
-
-    def sounding(self, source: int, destination: int) -> Sounding:
-        """The link as a sounding would measure it."""
-        error = self._noise / self._repetitions
-        h = self.response(source)[destination] + self._estimation_error(error)
-        noise, shrink = self._noise_estimate()
-        power = np.maximum(h.real**2 + h.imag**2 - error * self._leverage, 0.0)
-        return Sounding(
-            source=source,
-            destination=destination,
+    def sound(self, nodes: Ints, seconds: float) -> Measured:
+        """Links between `nodes` as soundings would measure them, one node after the other."""
+        K, U = self._units, self._grid.used.size
+        at_s = self._on_air(np.full(nodes.size, seconds))
+        f, j = np.nonzero(nodes[:, None] != nodes[None, :])
+        link = (source, destination) = nodes[f], nodes[j]
+        error = self.noise / self._repetitions
+        heard = self.response(source, destination, at_s[f]) + self._estimation_errors(f.size, error)
+        estimate, shrink = self._noise_estimates(f.size)
+        power = np.maximum(heard.real**2 + heard.imag**2 - error * self._leverage, 0.0)
+        h, (noise, snr) = np.zeros((K, K, U), np.complex64), np.zeros((2, K, K, U), np.float32)
+        h[link], noise[link], snr[link] = heard, estimate[:, None], power * (shrink / estimate)[:, None]
+        valid = np.zeros((K, K), np.bool_)
+        valid[link] = True
+        return Measured(
             h=h,
-            noise=np.full(h.size, noise, np.float32),
-            snr=(power / noise * shrink).astype(np.float32),
-            cfo_hz=0.0,
-            timing_samples=0.0,
-            clipped=False,
+            noise=noise,
+            snr=snr,
+            valid=valid,
+            cfo_hz=np.zeros((K, K)),
+            timing_samples=np.zeros((K, K)),
+            clipped=np.zeros((K, K), np.bool_),
         )
 
-    def on_air(self, seconds: float) -> None:
-        """A frame begins: the one before has taken twice its length, and this one is heard in its middle."""
-        self._clock_s += 2 * self._begun_s
-        self._begun_s = seconds
-        self._now_s = self._clock_s + seconds
-        if self._moving:
-            self._responses.clear()
+    def heard(self, frames: Frames, seconds: Doubles, used: Ints) -> Doubles:
+        """(Q,) linear SNR of `frames` as it is."""
+        at_s = self._on_air(seconds)
+        taps = self._taps(frames.sender, frames.destination, at_s[frames.frame])
+        h = np.einsum("qt,qt->q", taps[frames.holder], self._steering.T[used])
+        return np.asarray((h.real**2 + h.imag**2) / self.noise, np.float64)
 
-    def _estimation_error(self, variance: float) -> Complexes:
-        """(U,) of the projected least-squares estimate."""
-        draw = self._rng.standard_normal((2, len(self._basis)), np.float32) * np.float32(np.sqrt(variance / 2))
-        return np.asarray((draw[0] + 1j * draw[1]) @ self._basis, np.complex64)
+    def _on_air(self, seconds: Doubles) -> Doubles:
+        """(F,) when frames of that length, one after the other, are heard.
 
-    def _noise_estimate(self) -> tuple[float, float]:
-        """σ² from what the projection leaves over, and the factor that takes the bias out of its inverse."""
+        A frame begins when the one before has taken twice its length, and is heard in its middle.
+        """
+        begin_s = self._free_s + np.cumsum(2 * seconds) - 2 * seconds
+        self._free_s += 2 * float(seconds.sum())
+        return begin_s + seconds
+
+    def _taps(self, source: Ints, destination: Ints, at_s: Doubles) -> Complexes:
+        """(n, taps) gains of n links, each at its own time."""
+        turns = self._frequency[source, destination] * at_s[:, None, None]
+        phase = (turns - np.floor(turns)).astype(np.float32) * np.float32(2 * np.pi)
+        turned = np.empty(phase.shape, np.complex64)
+        np.cos(phase, out=turned.real)
+        np.sin(phase, out=turned.imag)
+        return np.asarray(np.einsum("nts,nts->nt", self._sinusoid[source, destination], turned))
+
+    def _estimation_errors(self, links: int, variance: float) -> Complexes:
+        """(links, U) of the projected least-squares estimates."""
+        draw = self._rng.standard_normal((links, 2, len(self._basis)), np.float32) * np.float32(np.sqrt(variance / 2))
+        return np.asarray((draw[:, 0] + 1j * draw[:, 1]) @ self._basis, np.complex64)
+
+    def _noise_estimates(self, links: int) -> tuple[Doubles, float]:
+        """(links,) σ² from what the projection leaves over, and the factor that takes the bias out of its inverse."""
         left = float(self._grid.used.size * self._repetitions - len(self._basis))
-        return self._noise * float(self._rng.gamma(left)) / left, 1.0 - 1.0 / left
+        return self.noise * self._rng.gamma(left, size=links) / left, 1.0 - 1.0 / left
 
 
-def _stack(air: AirSettings, grid: Grid) -> tuple[NDArray[np.float64], Complexes, Complexes]:
-    """All links: Doppler shifts and amplitudes (K, K, taps, S); steering (taps, U), the same for all of one profile."""
+def _stack(air: AirSettings, grid: Grid, amplitude: Doubles) -> tuple[Doubles, Complexes, Complexes]:
+    """All links: Doppler shifts and amplitudes (K, K, taps, S); steering (taps, U), the same for all of one profile.
+
+    `amplitude` (K, K) is the gain of each path.
+    """
     links, K = draw_links(air), air.units
     one = next(iter(links.values()))
     frequency = np.zeros((K, K, *one.frequencies_hz.shape))
     sinusoid = np.zeros((K, K, *one.amplitudes.shape), np.complex64)
     for at, fading in links.items():
-        frequency[at], sinusoid[at] = fading.frequencies_hz, fading.amplitudes
+        frequency[at], sinusoid[at] = fading.frequencies_hz, fading.amplitudes * amplitude[at]
     steering = np.exp(-2j * np.pi * np.outer(one.delays_s, grid.frequency_hz))
     return frequency, sinusoid, steering.astype(np.complex64)
 
@@ -139,16 +153,7 @@ def fading_world(campaign: Campaign) -> FadingWorld:
     return FadingWorld(air_settings(campaign), grid, levels)
 
 
-@contextmanager
-def channel_fleet(
-    campaign: Campaign, model: Model, make: Callable[[Sequence[Node]], Fleet] = Fleet
-) -> Iterator[Fleet]:
-    """Nodes of a campaign on drawn channels, without waveforms, in the fleet that `make` makes of them."""
-    ledger, grid = Ledger(fading_world(campaign)), campaign.ofdm_grid()
-    repetitions = campaign.transmission.repetitions
-    yield make(
-        [
-            AbstractNode(worker(campaign, model, k), ledger, grid, repetitions)
-            for k in range(campaign.nodes.count)
-        ]
-    )
+def channel_fleet(campaign: Campaign, model: Model) -> AbstractFleet:
+    """Nodes of a campaign on drawn channels, without waveforms."""
+    everybody = worker(campaign, model, range(campaign.nodes.count))
+    return AbstractFleet(everybody, fading_world(campaign), campaign.ofdm_grid(), campaign.transmission.repetitions)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.abstraction import AbstractNode, Ledger
+from testbed.abstraction import AbstractFleet
 from testbed.agents.assemble import check, worker
 from testbed.agents.conduct import conduct
 from testbed.agents.controller import record_shape
 from testbed.campaign import Campaign
 from testbed.errors import RecordError
 from testbed.experts.model import Model
-from testbed.fleet import Fleet
+from testbed.frames import Frames
 from testbed.outcome import Measured, RoundRecord, Summary
-from testbed.protocol import Sounding
 from testbed.record.folder import create_run
 from testbed.record.read import Run, read_run
 from testbed.record.report import write_report
@@ -44,28 +42,20 @@ class RecordedWorld:
     def _now(self) -> Measured:
         return self._rounds[self._round]
 
-    def sounding(self, source: int, destination: int) -> Sounding | None:
-        """As it was measured then."""
-        now, at = self._now, (source, destination)
-        if not now.valid[at]:
-            return None
-        return Sounding(
-            source=source,
-            destination=destination,
-            h=now.h[at],
-            noise=now.noise[at],
-            snr=now.snr[at],
-            cfo_hz=float(now.cfo_hz[at]),
-            timing_samples=float(now.timing_samples[at]),
-            clipped=bool(now.clipped[at]),
-        )
+    def sound(self, nodes: NDArray[np.int64], seconds: float) -> Measured:
+        """As it was measured then, for as many as are left."""
+        now = self._now
+        there = np.isin(np.arange(len(now.valid)), nodes)
+        valid = now.valid & there[:, None] & there[None, :]
+        at = valid[:, :, None]
+        return replace(now, h=now.h * at, noise=now.noise * at, snr=now.snr * at, valid=valid)
 
-    def snr(self, source: int, destination: int) -> NDArray[np.float32]:
-        """(U,) as it was measured then."""
-        return np.asarray(self._now.snr[source, destination])
-
-    def on_air(self, seconds: float) -> None:
-        """A recording stands still within a round."""
+    def heard(
+        self, frames: Frames, seconds: NDArray[np.float64], used: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """As it was measured then: a recording stands still within a round."""
+        sender, destination = frames.sender[frames.holder], frames.destination[frames.holder]
+        return self._now.snr[sender, destination, used].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -108,11 +98,11 @@ def replay(source: Path, out: Path, argv: Sequence[str], overrides: Mapping[str,
     folder = create_run(out, campaign.name, campaign.seed, campaign.text(), argv, datetime.now(UTC))
     shape = record_shape(campaign, model, radio=f"replay:{source}")
     world = RecordedWorld([record.measured for record in run.rounds])
-    with replay_fleet(campaign, model, world) as fleet, RunWriter(folder, shape) as writer:
+    with RunWriter(folder, shape) as writer:
         totals = conduct(
             campaign,
             model,
-            fleet,
+            replay_fleet(campaign, model, world),
             on_round=_keeper(writer, world),
             stopping=_at_the_end(len(run.rounds), writer),
             clock=time.monotonic,
@@ -122,17 +112,10 @@ def replay(source: Path, out: Path, argv: Sequence[str], overrides: Mapping[str,
     return Replay(run.summary, summary, write_report(folder.path))
 
 
-@contextmanager
-def replay_fleet(campaign: Campaign, model: Model, world: RecordedWorld) -> Iterator[Fleet]:
+def replay_fleet(campaign: Campaign, model: Model, world: RecordedWorld) -> AbstractFleet:
     """Nodes on recorded channels."""
-    ledger, grid = Ledger(world), campaign.ofdm_grid()
-    repetitions = campaign.transmission.repetitions
-    yield Fleet(
-        [
-            AbstractNode(worker(campaign, model, k), ledger, grid, repetitions)
-            for k in range(campaign.nodes.count)
-        ]
-    )
+    everybody = worker(campaign, model, range(campaign.nodes.count))
+    return AbstractFleet(everybody, world, campaign.ofdm_grid(), campaign.transmission.repetitions)
 
 
 def _keeper(writer: RunWriter, world: RecordedWorld) -> Callable[[RoundRecord, Predictions | None], None]:

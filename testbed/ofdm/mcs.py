@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +66,12 @@ def _load() -> tuple[Mcs, ...]:
 MCS: Final = _load()
 """All schemes, rising in efficiency and in threshold."""
 
+BITS_PER_SYMBOL: Final = np.array([scheme.bits_per_symbol for scheme in MCS])
+"""(schemes,) coded bits of one symbol on one subcarrier."""
+
+THRESHOLD_DB: Final = np.array([scheme.snr_threshold_db for scheme in MCS])
+"""(schemes,) rising SNR thresholds in dB."""
+
 
 def find_mcs(mcs: int | Mcs) -> Mcs:
     """The scheme of an index, or the scheme itself; FrameError for an unknown index."""
@@ -101,20 +107,59 @@ def effective_snr(snr: ArrayLike, mcs: int | Mcs) -> float:
     Raises:
         SignalError: no subcarrier, NaN or negative SNR.
     """
-    values = np.asarray(snr, dtype=float)
-    if values.ndim != 1 or not values.size or not np.all(values >= 0):
-        raise SignalError(f"snr of shape {values.shape} must be (s,) numbers of 0 or more, s ≥ 1")
-    grid, information = _information_table(find_mcs(mcs).bits_per_symbol)
-    mean = np.interp(db(values), grid, information).mean()
-    return float(from_db(np.interp(mean, information, grid)))
+    values = _checked_snr(snr)
+    return float(effective_snrs(values, np.zeros(values.size, np.int64), np.array([find_mcs(mcs).index]))[0])
 
 
 def choose_mcs(snr: ArrayLike, margin_db: float) -> Mcs | None:
     """The scheme of most bits whose threshold the effective SNR of snr (s,) exceeds by margin_db, or None."""
-    for scheme in reversed(MCS):
-        if db(effective_snr(snr, scheme)) >= scheme.snr_threshold_db + margin_db:
-            return scheme
-    return None
+    values = _checked_snr(snr)
+    index = int(choose_schemes(values, np.zeros(values.size, np.int64), 1, margin_db)[0])
+    return MCS[index] if index >= 0 else None
+
+
+def choose_schemes(snr: ArrayLike, link: NDArray[np.int64], links: int, margin_db: float) -> NDArray[np.int64]:
+    """The schemes of many links at once.
+
+    Args:
+        snr: (Q,) linear SNR per subcarrier, at 0 or above.
+        link: (Q,) which of 0…links−1 the subcarrier serves; each has one at least.
+        links: number of links.
+        margin_db: how far the effective SNR must lie above a scheme's threshold.
+
+    Returns:
+        (links,) index of the scheme of most bits that each link supports, −1 where none.
+    """
+    snr_db, chosen = db(snr), np.full(links, -1)
+    for bits in sorted(set(BITS_PER_SYMBOL.tolist())):
+        effective = _effective_db(snr_db, link, links, bits)
+        for index in np.flatnonzero(bits == BITS_PER_SYMBOL).tolist():
+            chosen[effective >= THRESHOLD_DB[index] + margin_db] = index
+    return chosen
+
+
+def effective_snrs(snr: Doubles, link: NDArray[np.int64], mcs: NDArray[np.int64]) -> Doubles:
+    """(links,) linear effective SNR of many links at once: snr (Q,) on subcarriers of `link` (Q,), `mcs` (links,)."""
+    snr_db, effective = db(snr), np.empty(mcs.size)
+    bits = BITS_PER_SYMBOL[mcs]
+    for one in set(bits.tolist()):
+        mine = bits == one
+        effective[mine] = from_db(_effective_db(snr_db, link, mcs.size, one)[mine])
+    return effective
+
+
+def _checked_snr(snr: ArrayLike) -> Doubles:
+    values = np.asarray(snr, dtype=float)
+    if values.ndim != 1 or not values.size or not np.all(values >= 0):
+        raise SignalError(f"snr of shape {values.shape} must be (s,) numbers of 0 or more, s ≥ 1")
+    return values
+
+
+def _effective_db(snr_db: NDArray[np.floating[Any]], link: NDArray[np.int64], links: int, bits: int) -> Doubles:
+    """(links,) effective SNR in dB of each link's subcarriers, for one constellation."""
+    grid, information = _information_table(bits)
+    total = np.bincount(link, np.interp(snr_db, grid, information), links)
+    return np.interp(total / np.bincount(link, minlength=links), information, grid)
 
 
 def bit_information(snr: ArrayLike, bits_per_symbol: int) -> Doubles:

@@ -27,16 +27,23 @@ Subcarriers = Mapping[tuple[int, int], Ints]
 
 @dataclass(frozen=True, eq=False)
 class PhaseFill:
-    """One phase: links are directed (from, to), and those not listed are idle.
+    """One phase: links are directed.
 
-    subcarriers      (from, to) → rising subcarrier indices, disjoint between links
-    energy_j  (K, K) P0·n·bits / sum rate of each link
-    duration_s (K, K) bits / sum rate of each link
+    subcarrier_link (M,)  the link that each subcarrier serves, as from·K + to; −1 = none
+    energy_j        (K, K) P0·n·bits / sum rate of each link
+    duration_s      (K, K) bits / sum rate of each link
     """
 
-    subcarriers: Subcarriers
+    subcarrier_link: Ints
     energy_j: Floats
     duration_s: Floats
+
+    @property
+    def subcarriers(self) -> Subcarriers:
+        """(from, to) → rising subcarrier indices, disjoint between links; idle links are not listed."""
+        served, K = self.subcarrier_link, len(self.energy_j)
+        links = np.unique(served[served >= 0]).tolist()
+        return {(link // K, link % K): np.flatnonzero(served == link) for link in links}
 
     @property
     def makespan_s(self) -> float:
@@ -83,19 +90,19 @@ def fill_idle(problem: Problem, decision: Decision, max_energy_factor: float = 1
 
 
 def _fill_phase(rate: Floats, bits: Floats, subcarrier: Ints, power: float, factor: float) -> PhaseFill:
-    links = np.argwhere(subcarrier >= 0)
-    rates = np.ascontiguousarray(rate[links[:, 0], links[:, 1]])
-    first = subcarrier[links[:, 0], links[:, 1]]
-    served = bits[links[:, 0], links[:, 1]]
+    sender, receiver = np.nonzero(subcarrier >= 0)
+    rates = rate[sender, receiver]
+    first, served = subcarrier[sender, receiver], bits[sender, receiver]
     ranking = np.argsort(-rates, axis=1, kind="stable")
-    owner = _hand_out(rates, ranking, served, first, links[:, 0].copy(), power, factor)
-    duration, energy, held = np.zeros(bits.shape), np.zeros(bits.shape), {}
-    for row, (i, j) in enumerate(links):
-        mine = np.flatnonzero(owner == row)
-        held[int(i), int(j)] = mine
-        duration[i, j] = served[row] / rates[row, mine].sum()
-        energy[i, j] = power * mine.size * duration[i, j]
-    return PhaseFill(held, energy, duration)
+    owner = _hand_out(rates, ranking, served, first, sender, power, factor)
+    taken = np.flatnonzero(owner >= 0)
+    count = np.bincount(owner[taken], minlength=sender.size)
+    speed = np.bincount(owner[taken], rates[owner[taken], taken], sender.size)
+    duration, energy, link = np.zeros(bits.shape), np.zeros(bits.shape), np.full(owner.size, -1)
+    duration[sender, receiver] = served / speed
+    energy[sender, receiver] = power * count * served / speed
+    link[taken] = (sender * len(bits) + receiver)[owner[taken]]
+    return PhaseFill(link, energy, duration)
 
 
 @kernel

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from testbed.abstraction import AbstractFleet
 from testbed.agents.assemble import check
 from testbed.agents.conduct import Totals, conduct
 from testbed.agents.fading_world import channel_fleet
@@ -83,14 +84,6 @@ def make_cell(base: Campaign | None, variant: str, overrides: Mapping[str, objec
     return Cell(variant, dict(overrides), campaign.text(), settings)
 
 
-class FragileFleet(Fleet):
-    """A fleet that loses a node when told."""
-
-    def lose(self, node: int) -> None:
-        """The node is gone until the next batch."""
-        self._drop(node, NodeLost(f"node {node} was taken away by the sweep"))
-
-
 @dataclass
 class Account:
     """Sums of a cell by layer; L layers, K nodes."""
@@ -146,19 +139,21 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
         def on_round(record: RoundRecord, predictions: Predictions | None) -> None:
             account.add(record)
             kept.extend([predictions] if predictions else [])
-            if settings.lost_node is not None and record.layer == 0 and isinstance(fleet, FragileFleet):
-                fleet.lose(settings.lost_node)
+            if settings.lost_node is not None and record.layer == 0:
+                fleet.drop(settings.lost_node, NodeLost(f"node {settings.lost_node} was taken away by the sweep"))
 
         totals = conduct(campaign, model, fleet, on_round=on_round, stopping=lambda: False, clock=time.monotonic)
     return _figures(campaign, model, account, totals, kept)
 
 
-def _fleet(campaign: Campaign, model: Model, settings: CellSettings) -> AbstractContextManager[Fleet]:
-    if settings.fidelity == "waveform":
-        if settings.lost_node is not None:
-            raise CampaignError("cell.lost_node needs cell.fidelity = 'channel'")
-        return local_fleet(campaign, model)
-    return channel_fleet(campaign, model, FragileFleet)
+def _fleet(
+    campaign: Campaign, model: Model, settings: CellSettings
+) -> AbstractContextManager[Fleet | AbstractFleet]:
+    if settings.fidelity == "channel":
+        return nullcontext(channel_fleet(campaign, model))
+    if settings.lost_node is not None:
+        raise CampaignError("cell.lost_node needs cell.fidelity = 'channel'")
+    return local_fleet(campaign, model)
 
 
 def _figures(campaign: Campaign, model: Model, account: Account, totals: Totals, kept: list[Predictions]) -> Figures:

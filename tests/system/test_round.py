@@ -168,15 +168,14 @@ def test_more_blocks_than_a_frame_holds_take_several_frames() -> None:
         None, {"nodes.tokens": 96, "nodes.context": 8, "channel.snr_db": 2.0, "schedule.fill_energy_factor": 1.0}
     )
     model, records = check(campaign), []
-    with channel_fleet(campaign, model) as fleet:
-        conduct(
-            campaign,
-            model,
-            fleet,
-            on_round=lambda record, predictions: records.append(record),
-            stopping=lambda: False,
-            clock=time.monotonic,
-        )
+    conduct(
+        campaign,
+        model,
+        channel_fleet(campaign, model),
+        on_round=lambda record, predictions: records.append(record),
+        stopping=lambda: False,
+        clock=time.monotonic,
+    )
     assert len(records) == model.layers
     longest_s = MAX_SYMBOLS * campaign.ofdm_grid().symbol_s
     assert max(record.forward.air_time_s for record in records) > longest_s

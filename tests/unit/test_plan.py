@@ -15,7 +15,6 @@ from testbed.ofdm.grid import PRESETS
 from testbed.ofdm.mcs import MCS, effective_snr
 from testbed.outcome import Measured
 from testbed.plan import RoundSettings, decide, pose, rates, rows_within
-from testbed.protocol import Reception
 from testbed.units import db, from_db
 
 GRID = PRESETS["small"]
@@ -89,27 +88,26 @@ def test_every_remote_pair_has_subcarriers_of_its_own_both_ways(
     plan = decide(settings, pose(settings, 0, scores, rates(settings, measured, ALIVE)), measured, None)
     for phase, turn in (("forward", 1), ("return", -1)):
         allocation = plan.allocation(phase)  # type: ignore[arg-type]
-        taken = np.concatenate([np.zeros(0, int), *allocation.subcarriers.values()])
-        assert np.unique(taken).size == taken.size
+        links = np.unique(allocation.subcarrier_link[allocation.subcarrier_link >= 0])
+        holder, taken = allocation.subcarriers_of(links)
         assert (np.flatnonzero(allocation.subcarrier_link >= 0) == np.sort(taken)).all()
+        held = {(k // K, k % K): taken[holder == n] for n, k in enumerate(links.tolist())}
         for token, expert in np.argwhere(plan.decision.selected):
             link = (int(plan.problem.source[token]), int(expert))[::turn]
             if link[0] != link[1]:
-                assert allocation.subcarriers[link].size >= 1
+                assert held[link].size >= 1
                 scheme = MCS[allocation.mcs[link]]
-                snr = measured.snr[link][GRID.data][allocation.subcarriers[link]]
+                snr = measured.snr[link][GRID.data][held[link]]
                 assert scheme.index == 0 or db(effective_snr(snr, scheme)) >= scheme.snr_threshold_db + 2.0
 
 
-def test_idle_subcarriers_shorten_frames_within_the_factor(
-    measured: Measured, scores: dict[int, np.ndarray]
-) -> None:
+def test_idle_subcarriers_shorten_frames_within_the_factor(measured: Measured, scores: dict[int, np.ndarray]) -> None:
     alone = replace(SETTINGS, fill_energy_factor=1.0)
     problem = pose(SETTINGS, 0, scores, rates(SETTINGS, measured, ALIVE))
     single, filled = decide(alone, problem, measured, None), decide(SETTINGS, problem, measured, None)
     np.testing.assert_allclose(single.predicted.total_j(), single.decision.total_energy_j)
-    counts = [sum(s.size for s in plan.forward.subcarriers.values()) for plan in (single, filled)]
-    assert counts[1] > counts[0] >= len(single.forward.subcarriers)
+    counts = [plan.forward.count() for plan in (single, filled)]
+    assert counts[1].sum() > counts[0].sum() >= (single.forward.mcs >= 0).sum()
     assert filled.predicted.forward.sum() <= 1.3 * single.predicted.forward.sum() * (1 + 1e-9)
 
 
@@ -117,19 +115,17 @@ def test_rows_count_each_nodes_own_tokens() -> None:
     np.testing.assert_array_equal(rows_within(np.array([2, 0, 2, 2, 0])), [0, 0, 1, 2, 1])
 
 
-def heard(snr_db: float) -> Reception:
-    return Reception(True, np.zeros(1, np.bool_), snr_db, 0.1, np.zeros(0, np.complex64))
+def again(mcs: int, snr_db: float, attempt: int) -> int:
+    return int(retry_mcs(SETTINGS, np.array([mcs]), np.array([snr_db]), attempt)[0])
 
 
 def test_what_failed_is_sent_again_with_a_scheme_that_can_succeed() -> None:
     top = len(MCS) - 1
     enough = MCS[top].snr_threshold_db + SETTINGS.margin_db
-    assert retry_mcs(SETTINGS, top, heard(enough - 2.9), attempt=0) == top  # two receptions gain 3 dB
-    lower = retry_mcs(SETTINGS, top, heard(MCS[2].snr_threshold_db + 2.1), attempt=0)
-    assert lower == 2
-    assert retry_mcs(SETTINGS, top, heard(-30.0), attempt=0) == 0
-    deaf = Reception(False, np.zeros(1, np.bool_), np.nan, np.nan, np.zeros(0, np.complex64))
-    assert retry_mcs(SETTINGS, top, deaf, attempt=1) == top
+    assert again(top, enough - 2.9, attempt=0) == top  # two receptions gain 3 dB
+    assert again(top, MCS[2].snr_threshold_db + 2.1, attempt=0) == 2
+    assert again(top, -30.0, attempt=0) == 0
+    assert again(top, np.nan, attempt=1) == top  # not heard
 
 
 def test_importance_by_layer_is_a_power_or_a_list() -> None:

@@ -27,15 +27,14 @@ def test_figures_are_the_sums_of_the_rounds() -> None:
     cell = make_cell(None, "", SMALL)
     campaign = Campaign.from_text(cell.campaign)
     model, records = check(campaign), list[RoundRecord]()
-    with channel_fleet(campaign, model) as fleet:
-        totals = conduct(
-            campaign,
-            model,
-            fleet,
-            on_round=lambda record, _: records.append(record),
-            stopping=lambda: False,
-            clock=time.monotonic,
-        )
+    totals = conduct(
+        campaign,
+        model,
+        channel_fleet(campaign, model),
+        on_round=lambda record, _: records.append(record),
+        stopping=lambda: False,
+        clock=time.monotonic,
+    )
     got = figures(cell)
     assert sum(map(sum, got["energy_j"].values())) == pytest.approx(totals.spent_j, rel=1e-12)
     assert sum(got["predicted_j"]) == pytest.approx(totals.predicted_j, rel=1e-12)
