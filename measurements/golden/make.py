@@ -94,10 +94,9 @@ def settle(out: Path, to: Path) -> None:
     write_manifest(folder, msgspec.structs.replace(manifest, **here))
     clear_scaffold(folder)
     folder.report.unlink(missing_ok=True)
-    if complete:
-        write_digests(folder)
-    else:
+    if not complete:
         folder.record.unlink()  # torn by the kill; the journal has all of it
+    write_digests(folder)
     shutil.move(out / "expected.json", path / "expected.json")
     shutil.move(path, to)
 

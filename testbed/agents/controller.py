@@ -153,7 +153,7 @@ def execute(
         finish_iq(folder.iq)
         summary = totals.summary(str(folder.path), time.monotonic() - start)
         interrupted = totals.rounds < plan.rounds
-        writer.finish(summary, "interrupted" if interrupted else "complete", (*known.warnings, *keeper.events))
+        keeper.finish(summary, "interrupted" if interrupted else "complete", known.warnings)
     return Result(summary, write_report(folder.path), interrupted)
 
 

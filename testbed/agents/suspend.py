@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.fleet import Fleet
-from testbed.outcome import RoundRecord
+from testbed.outcome import RoundRecord, Summary
+from testbed.record.folder import Status
 from testbed.record.rows import Predictions
 from testbed.record.space import NoSpace, low_space
 from testbed.record.writer import RunWriter
@@ -55,29 +56,38 @@ class RoundKeeper:
             NoSpace: the disk is full and the run was asked to end.
             RecordError: it cannot be recorded.
         """
-        try:
-            self.writer.append(record, predictions)
-        except NoSpace as error:
-            self._pause(error)
-            self._go_on(record, predictions)
+        self._patiently(lambda: self.writer.append(record, predictions), f"before round {record.number} was recorded")
         self._warn()
 
-    def _pause(self, reason: NoSpace) -> None:
-        self.fleet.ask(self.fleet.alive(), lambda node: node.silence())
-        self.tell(f"paused, all radios are silent: {reason}; the run goes on by itself when there is room")
+    def finish(self, summary: Summary, status: Status, events: Sequence[str] = ()) -> None:
+        """Close the recording, however long that takes; `events` come before those of the pauses.
 
-    def _go_on(self, record: RoundRecord, predictions: Predictions | None) -> None:
-        """Wait for room, and record the round."""
+        Raises:
+            NoSpace, RecordError: as when a round is recorded.
+        """
+        self._patiently(
+            lambda: self.writer.finish(summary, status, (*events, *self.events)), "before the recording was closed"
+        )
+
+    def _patiently(self, write: Callable[[], object], when: str) -> None:
+        try:
+            write()
+        except NoSpace as error:
+            self.fleet.ask(self.fleet.alive(), lambda node: node.silence())
+            self.tell(f"paused, all radios are silent: {error}; the run goes on by itself when there is room")
+            self._wait_for_room(write, when)
+
+    def _wait_for_room(self, write: Callable[[], object], when: str) -> None:
         begin = time.monotonic()
         while True:
             time.sleep(POLL_S)
             try:
-                self.writer.append(record, predictions)
+                write()
                 break
             except NoSpace:
                 if self.stopping():
                     raise
-        words = f"paused for {time.monotonic() - begin:.1f} s before round {record.number} was recorded: disk full"
+        words = f"paused for {time.monotonic() - begin:.1f} s {when}: disk full"
         self.events.append(words)
         self.tell(f"{words}; going on")
 

@@ -13,9 +13,9 @@ import msgspec
 
 from testbed.errors import RecordError
 from testbed.record.folder import Manifest, RunFolder, read_manifest
-from testbed.record.read import read_run, read_summary, read_timings
+from testbed.record.read import open_run, read_summary, read_timings
 from testbed.record.space import replace
-from testbed.record.totals import accuracies, closing
+from testbed.record.totals import Totals, accuracies
 
 _TAG = re.compile(r"[^\s,=<>!]{1,64}")
 
@@ -86,8 +86,12 @@ def _figures(folder: RunFolder, manifest: Manifest) -> dict[str, Any]:
     if summary is not None:
         names = "rounds", "accuracy", "accuracy_central", "energy_predicted_j", "energy_spent_j"
         return {name: getattr(summary, name) for name in names}
-    run = read_run(folder.path)
-    sums, scored = closing(run), next(iter(accuracies(run)), None)
+    with open_run(folder.path) as run:
+        sums, predictions = Totals(), []
+        for one in run.each():
+            sums = sums.with_round(one.record)
+            predictions.append(one.predictions)
+    scored = next(iter(accuracies(predictions)), None)
     return {
         "rounds": sums.rounds,
         "accuracy": scored.run if scored else None,

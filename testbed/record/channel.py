@@ -1,37 +1,44 @@
-"""The writer process as seen by the controller: started, spoken to under a deadline, ended."""
+"""The process that makes the HDF5 file, as seen by the controller: started, told of rounds, ended under a deadline."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from testbed.record.pipe import Message, pack, receive, send
+from testbed.record.folder import RunFolder
 
 
 class WriterGone(Exception):
-    """The writer process cannot be spoken to any more; the text says why. It never leaves this room."""
+    """The process has ended or hangs; the text says why. It never leaves this room."""
+
+
+class WriterFull(WriterGone):
+    """The process has ended because the disk is full."""
 
 
 class WriterProcess:
-    """A running `testbed.record.process`; `stop` must be called.
+    """A running `testbed.record.process`; `finish` or `stop` must be called.
 
-    It lives in a session of its own, so that Ctrl+C at the terminal is not for it.
+    It lives in a session of its own, so that Ctrl+C at the terminal is not for it, and holds the lock of the run
+    folder too, so that the folder stays locked until its file is closed.
+
+    Args:
+        folder: with a journal in it.
+        lock: open file that holds the folder's lock.
     """
 
-    def __init__(self, deadline_s: float) -> None:
-        self._deadline_s = deadline_s
+    def __init__(self, folder: RunFolder, lock: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "testbed.record.process"],
+            [sys.executable, "-P", "-m", "testbed.record.process", str(folder.path.absolute())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),
+            pass_fds=[lock],
             bufsize=0,
             start_new_session=True,
         )
@@ -39,54 +46,68 @@ class WriterProcess:
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
         os.set_blocking(self._to.fileno(), False)
-        self.inside_frame = False
+        self._heard = b""
 
     @property
     def pid(self) -> int:
         """Process number."""
         return self._process.pid
 
-    def send(self, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Hand over one frame; `inside_frame` stays set when this is interrupted.
+    def tell(self) -> None:
+        """There is a new round in the journal. Never waits: one that is far behind will read them all."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._to.fileno(), b".")
+
+    def has_ended(self) -> bool:
+        """Whether it is gone; it should not be before `finish`."""
+        return self._process.poll() is not None
+
+    def finish(self, deadline_s: float) -> int:
+        """Ask for the end, and wait until the file is closed; returns how many rounds are in it.
 
         Raises:
-            WriterGone: it takes nothing, or it is dead.
+            WriterFull: the disk is full.
+            WriterGone: it gave up, died, or gave no sign of life for `deadline_s`.
         """
-        self.inside_frame = True
+        self._to.close()
+        while (line := self._line(deadline_s)) is not None:
+            word, _, rest = line.partition(" ")
+            if word == "closed":
+                self.stop()
+                return int(rest)
+            if word == "broken":
+                raise (WriterFull if rest == os.strerror(errno.ENOSPC) else WriterGone)(rest)
+        raise WriterGone("it ended without a word")
+
+    def last_words(self) -> WriterGone:
+        """Why it ended, of one that has."""
         try:
-            send(self._to.fileno(), pack(message, arrays), self._deadline_s)
-        except TimeoutError as error:
-            raise WriterGone(str(error)) from error
-        except BrokenPipeError:
-            pass  # what it said before it died comes with the next receive
-        except OSError as error:
-            raise WriterGone(str(error)) from error
-        self.inside_frame = False
+            self.finish(0.0)
+        except WriterGone as error:
+            return error
+        return WriterGone("it ended early")
 
-    def receive(self) -> Message | None:
-        """Its next answer; None when it has ended.
-
-        Raises:
-            WriterGone: no answer in time, or none that can be understood.
-        """
-        try:
-            frame = receive(self._from.fileno(), self._deadline_s)
-            return None if frame is None else frame.open()[0]
-        except (OSError, EOFError, ValueError) as error:
-            raise WriterGone(str(error)) from error
-
-    def stop(self, kill: bool = False) -> None:
-        """End it: kindly, by closing its input, or at once; waits until it is gone."""
+    def stop(self) -> None:
+        """End it at once; one that has said "closed" has nothing left to do."""
         with contextlib.suppress(OSError):
             self._to.close()
-        if kill:
-            self._process.kill()
-        try:
-            self._process.wait(self._deadline_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
         self._from.close()
+
+    def _line(self, deadline_s: float) -> str | None:
+        """Its next line; None when it has ended."""
+        poll = select.poll()
+        poll.register(self._from, select.POLLIN)
+        while b"\n" not in self._heard:
+            if not poll.poll(1000 * deadline_s):
+                raise WriterGone(f"no sign of life within {deadline_s:g} s")
+            got = os.read(self._from.fileno(), 4096)
+            if not got:
+                return None
+            self._heard += got
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode(errors="replace")
 
 
 def _environment() -> dict[str, str]:

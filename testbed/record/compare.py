@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from testbed.outcome import Energy, Measured, RoundRecord, Traffic
 from testbed.record.catalogue_entry import flat
-from testbed.record.read import Run, read_run
+from testbed.record.read import OpenRun, Round, open_run
 from testbed.record.rows import Predictions
-from testbed.record.totals import Totals, accuracies, closing, parts
+from testbed.record.totals import Totals, accuracies, parts
 
 Kind = Literal["setting", "version", "channel", "decision", "blocks", "energy", "accuracy", "rounds"]
 Value = str | int | float | None
@@ -83,11 +84,30 @@ def diff(run_a: Path, run_b: Path) -> tuple[Difference, ...]:
     Raises:
         RecordError: one is no run, or damaged.
     """
-    a, b = read_run(run_a), read_run(run_b)
-    return (*_of_settings(a, b), *_of_rounds(a, b), *_of_ends(a, b))
+    with open_run(run_a) as a, open_run(run_b) as b:
+        ends = _End(), _End()
+        return (*_of_settings(a, b), *_of_rounds(a, b, ends), *_of_ends(a, b, ends))
 
 
-def _of_settings(a: Run, b: Run) -> Iterator[Difference]:
+@dataclass
+class _End:
+    """What is known of a run when all its rounds have passed by."""
+
+    sums: Totals = field(default_factory=Totals)
+    predictions: list[Predictions | None] = field(default_factory=list)
+
+    def add(self, one: Round) -> None:
+        """One more round."""
+        self.sums = self.sums.with_round(one.record)
+        self.predictions.append(one.predictions)
+
+    def accuracies(self) -> dict[str, float]:
+        """Over all tokens of all batches; empty where none was finished."""
+        rows = accuracies(self.predictions)
+        return {"accuracy": rows[0].run, "accuracy_central": rows[0].central} if rows else {}
+
+
+def _of_settings(a: OpenRun, b: OpenRun) -> Iterator[Difference]:
     yield from _of_tables("setting", _settings(a.campaign), _settings(b.campaign))
     yield from _of_tables("version", _versions(a), _versions(b))
 
@@ -100,7 +120,7 @@ def _settings(text: str) -> dict[str, Value]:
     return settings
 
 
-def _versions(run: Run) -> dict[str, Value]:
+def _versions(run: OpenRun) -> dict[str, Value]:
     return {"git_commit": run.manifest.git_commit, "python": run.manifest.python, **run.manifest.packages}
 
 
@@ -116,19 +136,29 @@ def _of_values(kind: Kind, number: int | None, name: str, unit: str, a: Value, b
         yield Difference(kind, number, name, unit, a, b)
 
 
-def _of_rounds(a: Run, b: Run) -> Iterator[Difference]:
-    for number, (x, y) in enumerate(zip(a.rounds, b.rounds, strict=False)):
-        yield from _of_values("decision", number, "layer", "1", x.layer, y.layer)
-        yield from _of_values("decision", number, "qos", "1", x.qos, y.qos)
-        yield from _of_values("decision", number, "status", "", x.status, y.status)
-        for kind, name, path in _ARRAYS:
-            words = _unlike(attrgetter(path)(x), attrgetter(path)(y))
-            if words:
-                yield Difference(kind, number, name, words=words)
-        yield from _of_selection(number, x, y)
-        yield from _of_figures(number, x, y)
-        right = _right(a.predictions[number]), _right(b.predictions[number])
-        yield from _of_values("accuracy", number, "accuracy", "1", *right)
+def _of_rounds(a: OpenRun, b: OpenRun, ends: tuple[_End, _End]) -> Iterator[Difference]:
+    """Rounds that both have, side by side; `ends` are told of all rounds of their run."""
+    for number, pair in enumerate(zip_longest(a.each(), b.each())):
+        for one, end in zip(pair, ends, strict=True):
+            if one is not None:
+                end.add(one)
+        x, y = pair
+        if x is not None and y is not None:
+            yield from _of_round(number, x.record, y.record)
+            right = _right(x.predictions), _right(y.predictions)
+            yield from _of_values("accuracy", number, "accuracy", "1", *right)
+
+
+def _of_round(number: int, x: RoundRecord, y: RoundRecord) -> Iterator[Difference]:
+    yield from _of_values("decision", number, "layer", "1", x.layer, y.layer)
+    yield from _of_values("decision", number, "qos", "1", x.qos, y.qos)
+    yield from _of_values("decision", number, "status", "", x.status, y.status)
+    for kind, name, path in _ARRAYS:
+        words = _unlike(attrgetter(path)(x), attrgetter(path)(y))
+        if words:
+            yield Difference(kind, number, name, words=words)
+    yield from _of_selection(number, x, y)
+    yield from _of_figures(number, x, y)
 
 
 def _unlike(a: NDArray[Any], b: NDArray[Any]) -> str:
@@ -192,22 +222,17 @@ def _right(predictions: Predictions | None) -> float | None:
     return float((predictions.predicted == predictions.target).mean())
 
 
-def _of_ends(a: Run, b: Run) -> Iterator[Difference]:
+def _of_ends(a: OpenRun, b: OpenRun, ends: tuple[_End, _End]) -> Iterator[Difference]:
     """The runs as a whole."""
     yield from _of_values("rounds", None, "status", "", a.manifest.status, b.manifest.status)
-    yield from _of_values("rounds", None, "rounds", "1", len(a.rounds), len(b.rounds))
-    x, y = closing(a), closing(b)
+    yield from _of_values("rounds", None, "rounds", "1", a.count, b.count)
+    x, y = (end.sums.as_closed(run.summary) for run, end in zip((a, b), ends, strict=True))
     for kind, name, unit in _TOTALS:
         yield from _of_values(kind, None, name, unit, _total(x, name), _total(y, name))
-    shares = _accuracies(a), _accuracies(b)
+    shares = ends[0].accuracies(), ends[1].accuracies()
     for name in ("accuracy", "accuracy_central"):
         yield from _of_values("accuracy", None, name, "1", shares[0].get(name), shares[1].get(name))
 
 
 def _total(totals: Totals, name: str) -> float:
     return float(getattr(totals, name))
-
-
-def _accuracies(run: Run) -> dict[str, float]:
-    """Over all tokens of all batches; empty where none was finished."""
-    return {"accuracy": rows[0].run, "accuracy_central": rows[0].central} if (rows := accuracies(run)) else {}

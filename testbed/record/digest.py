@@ -1,4 +1,4 @@
-"""BLAKE2 sums of a finished run, in the form that `b2sum -c checksums.b2` checks."""
+"""BLAKE2 sums of the files of a run, in the form that `b2sum -c checksums.b2` checks; written at its begin and end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_digests(folder: RunFolder) -> None:
 
 
 def read_digests(folder: RunFolder) -> dict[str, str]:
-    """File name → sum; empty for a run that did not come to its end.
+    """File name → sum; empty where there are none. Those of a killed run are of the files that were there at its begin.
 
     Raises:
         RecordError: the list is damaged.

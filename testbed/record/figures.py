@@ -248,7 +248,7 @@ def blocks(run: Run) -> Figure:
 
 def accuracy(run: Run) -> Figure:
     """Next-byte accuracy over the air beside the same model in one place, ± one binomial standard error."""
-    rows = accuracies(run)
+    rows = accuracies(run.predictions)
     figure = _figure(WIDTH, 0.9 + 0.52 * max(2, len(rows)))
     axes = figure.subplots()
     axes.grid(visible=False)

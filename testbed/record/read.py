@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from testbed.outcome import RoundRecord, Summary
 from testbed.record.digest import digest, read_digests
 from testbed.record.folder import Manifest, RunFolder, read_manifest
 from testbed.record.rows import Predictions, RecordShape, predictions_of, record_of
-from testbed.record.table import Table, damaged, read_table
+from testbed.record.table import open_table, sound_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,35 +49,93 @@ class Run:
     unfinished: int = 0
 
 
-def read_run(path: Path) -> Run:
-    """Everything that was recorded in a run folder; the run may be finished, interrupted or still going on.
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One recorded round.
+
+    Attributes:
+        record: as it was recorded; `seconds` is empty where the timing was lost.
+        time_s: when it began, by the clock named in the shape.
+        predictions: how its tokens ended; None except after a last layer.
+    """
+
+    record: RoundRecord
+    time_s: float
+    predictions: Predictions | None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRun:
+    """A recorded run whose rounds are read one after the other; for the rest see `Run`.
+
+    Attributes:
+        count: rounds that are there.
+        each: gives them, checked, from the beginning whenever it is called; raises RecordError at damage.
+    """
+
+    folder: RunFolder
+    manifest: Manifest
+    campaign: str
+    shape: RecordShape
+    summary: Summary | None
+    count: int
+    unfinished: int
+    each: Callable[[], Iterator[Round]]
+
+
+@contextmanager
+def open_run(path: Path) -> Iterator[OpenRun]:
+    """A run folder to be read a round at a time; the run may be finished, interrupted or still going on.
 
     Raises:
         RecordError: no run, an unknown version, or damage; says which file, round and variable.
     """
     folder = RunFolder(Path(path))
     manifest = read_manifest(folder)
-    table = read_table(folder)
-    damage = next(damaged(table), None)
-    if damage is not None:
-        raise RecordError(f"{folder.path}: damaged: {damage}; restore the recording from a copy")
-    seconds = read_timings(folder.timings)
-    return Run(
-        folder=folder,
-        manifest=manifest,
-        campaign=_read_text(folder.campaign),
-        shape=table.shape,
-        rounds=tuple(record_of(r, seconds.get(n, {})) for n, r in enumerate(table.rows)),
-        time_s=np.array([float(r["time"]) for r in table.rows]),
-        predictions=tuple(predictions_of(r) for r in table.rows),
-        summary=read_summary(folder, manifest),
-        unfinished=_unfinished(seconds, table),
-    )
+    with open_table(folder) as table:
+        seconds = read_timings(folder.timings)
+
+        def each() -> Iterator[Round]:
+            for row in sound_rows(folder, table):
+                record = record_of(row.values, seconds.get(row.number, {}))
+                yield Round(record, float(row.values["time"]), predictions_of(row.values))
+
+        yield OpenRun(
+            folder=folder,
+            manifest=manifest,
+            campaign=_read_text(folder.campaign),
+            shape=table.shape,
+            summary=read_summary(folder, manifest),
+            count=table.count,
+            unfinished=_unfinished(seconds, table.count),
+            each=each,
+        )
 
 
-def _unfinished(seconds: dict[int, dict[str, float]], table: Table) -> int:
+def read_run(path: Path) -> Run:
+    """Everything that was recorded in a run folder, at once.
+
+    Raises:
+        RecordError: no run, an unknown version, or damage; says which file, round and variable.
+    """
+    with open_run(path) as run:
+        rounds = list(run.each())
+        return Run(
+            folder=run.folder,
+            manifest=run.manifest,
+            campaign=run.campaign,
+            shape=run.shape,
+            rounds=tuple(one.record for one in rounds),
+            time_s=np.array([one.time_s for one in rounds]),
+            predictions=tuple(one.predictions for one in rounds),
+            summary=run.summary,
+            unfinished=run.unfinished,
+        )
+
+
+def _unfinished(seconds: dict[int, dict[str, float]], rounds: int) -> int:
     """Rounds that have a timing, which is written first, and nothing else."""
-    return max(0, max(seconds, default=-1) + 1 - len(table.rows))
+    return max(0, max(seconds, default=-1) + 1 - rounds)
 
 
 def verify(path: Path) -> tuple[str, ...]:
@@ -96,24 +156,41 @@ def verify(path: Path) -> tuple[str, ...]:
         elif digest(folder.path / name) != value:
             found.append(f"{name}: differs from its checksum")
     try:
-        table = read_table(folder)
-        found += [f"damaged: {words}" for words in damaged(table)]
-        if missing := _unfinished(read_timings(folder.timings), table):
-            found.append(f"{missing} round(s) were begun and are not in the record")
+        found += _damages(folder)
     except RecordError as error:
         found.append(str(error))
     return tuple(found)
 
 
+def _damages(folder: RunFolder) -> Iterator[str]:
+    """What is wrong with the rounds themselves."""
+    lines = _timing_lines(folder.timings)
+    with open_table(folder) as table:
+        for row in table.each():
+            yield from (f"damaged: {words}" for words in row.damages())
+            if row.timing and row.timing.rstrip() not in lines:
+                yield f"{folder.timings.name}: the timing of round {row.number} is missing or damaged"
+        seconds = read_timings(folder.timings)
+        if missing := _unfinished(seconds, table.count):
+            yield f"{missing} round(s) were begun and are not in the record"
+
+
 def read_timings(path: Path) -> dict[int, dict[str, float]]:
     """Row → seconds by phase; a torn or missing line is left out."""
     found: dict[int, dict[str, float]] = {}
-    with contextlib.suppress(OSError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                timing = msgspec.json.decode(line, type=_Timing)
-                found[timing.row] = timing.seconds
+    for line in _timing_lines(path):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            timing = msgspec.json.decode(line, type=_Timing)
+            found[timing.row] = timing.seconds
     return found
+
+
+def _timing_lines(path: Path) -> dict[bytes, None]:
+    """The lines of a file in their order; none where it is missing."""
+    try:
+        return dict.fromkeys(path.read_bytes().splitlines())
+    except OSError:
+        return {}
 
 
 class _Timing(msgspec.Struct, frozen=True):

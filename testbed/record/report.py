@@ -73,7 +73,7 @@ def render(run: Run) -> str:
 def tiles(run: Run) -> list[tuple[str, str, str]]:
     """Name, value and small print of the figures at the top."""
     sums = closing(run)
-    overall = accuracies(run)[:1]
+    overall = accuracies(run.predictions)[:1]
     found = [
         (
             "accuracy",
@@ -108,7 +108,7 @@ def closing_table(run: Run) -> list[tuple[str, str]]:
         ("lower bound", f"{joule(sums.bound_j)} (prediction {above:+.1f} %)"),
         ("time on the air", f"{sums.air_time_s:.3f} s"),
     ]
-    for row in accuracies(run)[:1]:
+    for row in accuracies(run.predictions)[:1]:
         rows.append(("accuracy over the air", f"{100 * row.run:.2f} ± {100 * row.run_error:.2f} %"))
         rows.append(("accuracy in one place", f"{100 * row.central:.2f} ± {100 * row.central_error:.2f} %"))
     if run.manifest.seconds is not None:
@@ -141,7 +141,7 @@ def sections(run: Run) -> list[Section]:
         ),
         *(_allocation(record) for record in spread(last_pass(run), MOST_ALLOCATIONS)),
     ]
-    if accuracies(run):
+    if accuracies(run.predictions):
         words = "Next-byte accuracy with one binomial standard error."
         found.insert(0, Section("accuracy", figures.accuracy, words))
     if seconds_by_phase(run):

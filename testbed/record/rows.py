@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.outcome import Energy, Measured, RoundRecord, Traffic
+from testbed.record.frame import octets
 from testbed.record.schema import RAGGED, VARIABLES, Variable
 
 Rows = dict[str, NDArray[Any]]
@@ -179,4 +180,4 @@ def checksums(row: int, rows: Rows) -> NDArray[np.uint32]:
 def checksum(row: int, name: str, values: NDArray[Any]) -> int:
     """CRC-32 (zlib) over name, row number, shape and the little-endian bytes in C order."""
     seed = zlib.crc32(f"{row}:{name}:{values.shape}".encode())
-    return zlib.crc32(values.tobytes(), seed)
+    return zlib.crc32(octets(values), seed)

@@ -7,6 +7,7 @@ here, because HDF5 may crash a process whose disk is full.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from testbed.record.hdf5_bytes import forget_times
 from testbed.record.rows import RecordShape, Rows, checksum
 from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES, Variable
+from testbed.record.table import Row
 
 CHUNK_BYTES = 4096
 RAGGED_CHUNK = 512
@@ -64,6 +66,18 @@ class Store:
     def close(self) -> None:
         """Finish the file; it opens anywhere from now on."""
         self._file.close()
+
+
+def write_record(path: Path, shape: RecordShape, rows: Iterable[Row]) -> None:
+    """A closed record file with these rounds.
+
+    Raises:
+        OSError, RuntimeError: it could not be written.
+    """
+    store = Store(path, shape)
+    for row in rows:
+        store.append(row.values, row.crc)
+    store.close()
 
 
 def _write_rows(dataset: h5py.Dataset, begin: int, values: NDArray[Any]) -> None:

@@ -1,9 +1,11 @@
-"""The rounds of a run as arrays, from the closed record file or from the journal of an unfinished one."""
+"""The rounds of a run as arrays, one after the other, from its record file, or from the journal while there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,74 +14,141 @@ from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.record.folder import RunFolder
-from testbed.record.journal import read_journal
-from testbed.record.pipe import Message, Open
+from testbed.record.frame import Append, Frame, Message, Open
+from testbed.record.journal import JournalReader, read_journal
 from testbed.record.rows import RecordShape, Rows, check_rows, checksum
-from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES
+from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES, Variable
 
 _OWN_ATTRIBUTES = {
     "Conventions", "format", "format_version", "nodes", "layers", "center_hz", "spacing_hz", "clock",
 }  # fmt: skip
+BLOCK_BYTES = 8 << 20
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
+class Row:
+    """One round as it is stored.
+
+    Attributes:
+        number: its place in the recording.
+        values: variable → array.
+        crc: (variables,) stored checksums.
+        timing: its line of `timings.jsonl`; empty where that is not known.
+    """
+
+    number: int
+    values: Rows
+    crc: NDArray[np.uint32]
+    timing: bytes = b""
+
+    def damages(self) -> Iterator[str]:
+        """Names of round and variable for each checksum that does not fit."""
+        for v, stored in zip(VARIABLES, self.crc, strict=True):
+            if checksum(self.number, v.name, self.values[v.name]) != stored:
+                yield f"round {self.number}, {v.name}"
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
-    """The committed rounds of a run, not yet checked.
+    """The committed rounds of a run, read one after the other; only a few are in memory at a time.
 
     Attributes:
         shape: sizes and coordinates.
-        rows: one set of arrays a round.
-        crc: (rounds, variables) stored checksums.
+        count: rounds when it was opened; of a run that goes on, more may come.
+        each: gives the first `count` rounds, from the beginning whenever it is called.
     """
 
     shape: RecordShape
-    rows: tuple[Rows, ...]
-    crc: NDArray[np.uint32]
+    count: int
+    each: Callable[[], Iterator[Row]]
 
 
-def read_table(folder: RunFolder) -> Table:
+@contextmanager
+def open_table(folder: RunFolder) -> Iterator[Table]:
     """The committed rounds: of the journal as long as there is one, else of the closed record file.
 
     Raises:
-        RecordError: it is missing, damaged, or of a version this program does not know.
+        RecordError: it is missing, damaged, or of a version this program does not know; also while rows are read.
     """
+    with ExitStack() as stack:
+        yield _enter(stack, folder)
+
+
+def _enter(stack: ExitStack, folder: RunFolder) -> Table:
     if folder.journal.exists():
         try:
-            return read_journal_table(folder.journal)
+            return stack.enter_context(open_journal(folder.journal))
         except RecordError:
             if folder.journal.exists():  # else the writer has just come to its end
                 raise
-    return read_hdf5_table(folder.record)
+    return stack.enter_context(open_hdf5(folder.record))
 
 
-def read_journal_table(path: Path) -> Table:
-    """The rounds of a journal.
+def sound_rows(folder: RunFolder, table: Table) -> Iterator[Row]:
+    """All rows, each checked.
 
     Raises:
-        RecordError: it cannot be read, or is damaged; says where.
+        RecordError: damage; says which round and variable.
     """
-    frames = read_journal(path)
+    for row in table.each():
+        damage = next(row.damages(), None)
+        if damage is not None:
+            raise RecordError(f"{folder.path}: damaged: {damage}; restore the recording from a copy")
+        yield row
+
+
+@contextmanager
+def open_journal(path: Path) -> Iterator[Table]:
+    """The rounds of a journal; a damaged one counts, and what follows it does not.
+
+    Raises:
+        RecordError: it cannot be read, or its first entry is damaged; while rows are read, that one is damaged.
+    """
+    with JournalReader(path) as reader:
+        frame = reader.next()
+        if frame is None:
+            raise RecordError(f"{path}: empty; the run was killed before it began")
+        with _as_damage(path):
+            shape = shape_of(frame.open()[0])
+        count = _entries(reader)
+
+        def each() -> Iterator[Row]:
+            frames = read_journal(path)
+            next(frames)
+            for number, frame in enumerate(islice(frames, count)):
+                with _as_damage(path, f"round {number}, "):
+                    row = _row_of(number, frame)
+                    check_rows(row.values, shape.sizes())
+                yield row
+
+        yield Table(shape, count, each)
+
+
+def _entries(reader: JournalReader) -> int:
+    count = 0
     try:
-        opening, _ = next(frames).open()
-        rounds = [arrays for _, arrays in (frame.open() for frame in frames)]
-        shape = shape_of(opening)
-        rows = tuple({v.name: arrays[v.name] for v in VARIABLES} for arrays in rounds)
-        _check_shapes(rows, shape)
-        crc = np.array([arrays["crc32"] for arrays in rounds], np.uint32).reshape(-1, len(VARIABLES))
-    except StopIteration:
-        raise RecordError(f"{path}: empty; the run was killed before it began") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: damaged: {error}; restore the file from a copy") from error
-    return Table(shape, rows, crc)
+        while reader.skip():
+            count += 1
+    except RecordError:
+        return count + 1
+    return count
 
 
-def _check_shapes(rows: tuple[Rows, ...], shape: RecordShape) -> None:
-    for row, one in enumerate(rows):
-        try:
-            check_rows(one, shape.sizes())
-        except RecordError as error:
-            raise ValueError(f"round {row}, {error}") from error
+def _row_of(number: int, frame: Frame) -> Row:
+    message, arrays = frame.open()
+    if not isinstance(message, Append):
+        raise ValueError(f"unexpected {type(message).__name__}")
+    return Row(number, {v.name: arrays[v.name] for v in VARIABLES}, arrays["crc32"], message.timing)
+
+
+@contextmanager
+def _as_damage(path: Path, where: str = "") -> Iterator[None]:
+    """Whatever is odd about bytes that were read is damage of the file."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RecordError) as error:
+        raise RecordError(f"{path}: damaged: {where}{error}; restore the file from a copy") from error
 
 
 def shape_of(opening: Message) -> RecordShape:
@@ -103,7 +172,8 @@ def shape_of(opening: Message) -> RecordShape:
     )
 
 
-def read_hdf5_table(path: Path) -> Table:
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Table]:
     """The rounds of a closed record file.
 
     Raises:
@@ -111,10 +181,24 @@ def read_hdf5_table(path: Path) -> Table:
     """
     import h5py
 
-    try:
-        with h5py.File(path, "r", locking=False) as file:
+    with ExitStack() as stack:
+        with _hdf5_errors(path):
+            file = stack.enter_context(h5py.File(path, "r", locking=False))
             _check_version(path, file.attrs)
-            return _load(path, file)
+            shape, count = _load_shape(path, file), int(file["committed"][()])
+            _check_lengths(path, file, count)
+
+        def each() -> Iterator[Row]:
+            with _hdf5_errors(path):
+                yield from _rows(file, count)
+
+        yield Table(shape, count, each)
+
+
+@contextmanager
+def _hdf5_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _HDF5_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordError(f"{path}: cannot be read: {reason}; restore the file from a copy") from error
@@ -129,20 +213,15 @@ def _check_version(path: Path, attributes: Any) -> None:  # noqa: ANN401  h5py i
         )
 
 
-def _load(path: Path, file: Any) -> Table:  # noqa: ANN401  h5py is untyped
-    committed = int(file["committed"][()])
-    crc = file["crc32"][:committed]
-    columns: Rows = {}
-    for v in (v for v in VARIABLES if not v.ragged):
-        columns[v.name] = file[v.name][:committed]
-    totals = {dim: int(columns[count].sum()) for dim, count in RAGGED.items()}
-    for v in (v for v in VARIABLES if v.ragged):
-        columns[v.name] = file[v.name][: totals[v.dims[0]]]
-    lengths = {"time": committed, **totals}
-    short = [v.name for v in VARIABLES if len(columns[v.name]) != lengths[v.dims[0]]]
-    if short or len(crc) != committed:
-        raise RecordError(f"{path}: damaged: {committed} rounds are counted, but {short or 'crc32'} holds less")
-    return Table(_load_shape(path, file), tuple(_rows(columns, committed)), crc)
+def _check_lengths(path: Path, file: Any, committed: int) -> None:  # noqa: ANN401  h5py is untyped
+    """Every variable holds what the counter and the counts say."""
+    short = [v.name for v in VARIABLES if not v.ragged and len(file[v.name]) < committed]
+    if not short and len(file["crc32"]) >= committed >= 0:
+        totals = {dim: int(file[count][:committed].sum()) for dim, count in RAGGED.items()}
+        short = [v.name for v in VARIABLES if v.ragged and len(file[v.name]) < totals[v.dims[0]]]
+        if not short:
+            return
+    raise RecordError(f"{path}: damaged: {committed} rounds are counted, but {short or 'crc32'} holds less")
 
 
 def _load_shape(path: Path, file: Any) -> RecordShape:  # noqa: ANN401  h5py is untyped
@@ -162,21 +241,21 @@ def _load_shape(path: Path, file: Any) -> RecordShape:  # noqa: ANN401  h5py is 
     )
 
 
-def _rows(columns: Rows, rounds: int) -> Iterator[Rows]:
-    """Rows of one round after the other."""
-    begin = dict.fromkeys(RAGGED, 0)
-    for row in range(rounds):
-        end = {dim: begin[dim] + int(columns[count][row]) for dim, count in RAGGED.items()}
-        yield {
-            v.name: columns[v.name][begin[v.dims[0]] : end[v.dims[0]]] if v.ragged else columns[v.name][row]
-            for v in VARIABLES
-        }
-        begin = end
+def _rows(file: Any, rounds: int) -> Iterator[Row]:  # noqa: ANN401  h5py is untyped
+    """Row after row, read in blocks."""
+    block = max(1, BLOCK_BYTES // max(1, sum(file[v.name].dtype.itemsize * _row_size(file, v) for v in VARIABLES)))
+    passed = dict.fromkeys(RAGGED, 0)
+    for begin in range(0, rounds, block):
+        here = slice(begin, min(begin + block, rounds))
+        ends = {dim: np.cumsum([0, *file[count][here]]).tolist() for dim, count in RAGGED.items()}
+        of = {dim: slice(passed[dim], passed[dim] + ends[dim][-1]) for dim in RAGGED}
+        columns = {v.name: file[v.name][of.get(v.dims[0], here)] for v in VARIABLES}
+        for at, crc in enumerate(file["crc32"][here]):
+            cut = {dim: slice(ends[dim][at], ends[dim][at + 1]) for dim in RAGGED}
+            yield Row(begin + at, {v.name: columns[v.name][cut.get(v.dims[0], at)] for v in VARIABLES}, crc)
+        passed = {dim: passed[dim] + ends[dim][-1] for dim in RAGGED}
 
 
-def damaged(table: Table) -> Iterator[str]:
-    """Names of round and variable for each checksum that does not fit."""
-    for row, (values, stored) in enumerate(zip(table.rows, table.crc, strict=True)):
-        for v, value in zip(VARIABLES, stored, strict=True):
-            if checksum(row, v.name, values[v.name]) != value:
-                yield f"round {row}, {v.name}"
+def _row_size(file: Any, v: Variable) -> int:  # noqa: ANN401  h5py is untyped
+    """Entries of a round, of ragged variables on average."""
+    return int(file[v.name].size) // max(1, len(file["time"]))

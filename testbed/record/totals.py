@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.outcome import Energy, RoundRecord, Traffic
+from testbed.outcome import Energy, RoundRecord, Summary, Traffic
 from testbed.record.read import Run
+from testbed.record.rows import Predictions
 
 Floats = NDArray[np.float64]
 
@@ -128,9 +131,9 @@ def seconds_by_phase(run: Run) -> dict[str, float]:
     return {name: sum(s.get(name, 0.0) for s in timed) / len(timed) for name in names}
 
 
-def accuracies(run: Run) -> list[Accuracy]:
+def accuracies(predictions: Iterable[Predictions | None]) -> list[Accuracy]:
     """All tokens, then each node's, from the recorded predictions; none where no batch was finished."""
-    made = [p for p in run.predictions if p is not None and p.node.size]
+    made = [p for p in predictions if p is not None and p.node.size]
     if not made:
         return []
     node = np.concatenate([p.node for p in made])
@@ -154,17 +157,17 @@ def binomial_error(share: float, n: int) -> float:
 class Totals:
     """Sums over all recorded rounds."""
 
-    rounds: int
-    tokens: int
-    relaxed: int
-    lost: int
-    sent: int
-    failed: int
-    given_up: int
-    predicted_j: float
-    spent_j: float
-    bound_j: float
-    air_time_s: float
+    rounds: int = 0
+    tokens: int = 0
+    relaxed: int = 0
+    lost: int = 0
+    sent: int = 0
+    failed: int = 0
+    given_up: int = 0
+    predicted_j: float = 0.0
+    spent_j: float = 0.0
+    bound_j: float = 0.0
+    air_time_s: float = 0.0
 
     @property
     def block_error_rate(self) -> float:
@@ -172,30 +175,38 @@ class Totals:
         return self.failed / self.sent if self.sent else 0.0
 
 
+    def with_round(self, record: RoundRecord) -> Totals:
+        """These sums and one more round."""
+        sent, failed, given_up = _blocks([record.forward, record.back])
+        return Totals(
+            rounds=self.rounds + 1,
+            tokens=self.tokens + record.source.size,
+            relaxed=self.relaxed + int(record.relaxed.sum()),
+            lost=self.lost + int(record.lost.sum()),
+            sent=self.sent + sent,
+            failed=self.failed + failed,
+            given_up=self.given_up + given_up,
+            predicted_j=self.predicted_j + record.predicted.total_j(),
+            spent_j=self.spent_j + record.spent.total_j(),
+            bound_j=self.bound_j + record.bound_j,
+            air_time_s=self.air_time_s + record.forward.air_time_s + record.back.air_time_s,
+        )
+
+    def as_closed(self, summary: Summary | None) -> Totals:
+        """With the run's own counts of tokens, where it wrote closing figures.
+
+        Only the run knows how many tokens a dead node took with it: they are in no record.
+        """
+        if summary is None:
+            return self
+        return replace(self, tokens=summary.tokens, relaxed=summary.tokens_relaxed, lost=summary.tokens_lost)
+
+
+def totals(records: Iterable[RoundRecord]) -> Totals:
+    """Sums over rounds."""
+    return reduce(Totals.with_round, records, Totals())
+
+
 def closing(run: Run) -> Totals:
-    """Sums over the rounds; where the run wrote closing figures, its own counts of tokens.
-
-    Only the run knows how many tokens a dead node took with it: they are in no record.
-    """
-    sums, own = totals(run), run.summary
-    if own is None:
-        return sums
-    return replace(sums, tokens=own.tokens, relaxed=own.tokens_relaxed, lost=own.tokens_lost)
-
-
-def totals(run: Run) -> Totals:
-    """Sums over all recorded rounds."""
-    sent, failed, given_up = _blocks([t for r in run.rounds for t in (r.forward, r.back)])
-    return Totals(
-        rounds=len(run.rounds),
-        tokens=sum(r.source.size for r in run.rounds),
-        relaxed=sum(int(r.relaxed.sum()) for r in run.rounds),
-        lost=sum(int(r.lost.sum()) for r in run.rounds),
-        sent=sent,
-        failed=failed,
-        given_up=given_up,
-        predicted_j=sum(r.predicted.total_j() for r in run.rounds),
-        spent_j=sum(r.spent.total_j() for r in run.rounds),
-        bound_j=sum(r.bound_j for r in run.rounds),
-        air_time_s=sum(r.forward.air_time_s + r.back.air_time_s for r in run.rounds),
-    )
+    """Sums over all recorded rounds, with the run's own counts of tokens."""
+    return totals(run.rounds).as_closed(run.summary)

@@ -1,39 +1,39 @@
-"""Recording a run: `RunWriter` hands rounds to the writer process and returns when they are safe."""
+"""Recording a run: `RunWriter` appends rounds to the journal; a process behind it makes the HDF5 file."""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from testbed.errors import RecordError
 from testbed.outcome import RoundRecord, Summary
-from testbed.record.channel import WriterGone, WriterProcess
+from testbed.record.channel import WriterFull, WriterGone, WriterProcess
 from testbed.record.digest import write_digests
 from testbed.record.folder import RunFolder, Status, clear_scaffold, read_manifest, write_manifest
-from testbed.record.pipe import Append, Broken, Close, Done, Full, Message, Open
+from testbed.record.frame import Append
+from testbed.record.held import Held, begin
+from testbed.record.journal import entry
 from testbed.record.rows import Predictions, RecordShape, check_rows, checksums, rows_of
-from testbed.record.schema import FORMAT_VERSION
-from testbed.record.space import FLOOR_BYTES, NoSpace, free_bytes, no_space, replace
+from testbed.record.space import FLOOR_BYTES, NoSpace, free_bytes, no_space, release, replace, require
 
 DEADLINE_S = 30.0
+MOST_DEATHS = 3
 
 
 class RunWriter:
     """Records the rounds of one run.
 
-    The HDF5 file is written by a process of its own, which starts when the block is entered and is given its
-    first round when it is ready. Every round that `append` returned for can be read back, whatever is
-    killed afterwards. Leaving the block without `finish` ends the run as "interrupted" after Ctrl+C or on a full disk,
-    and as "failed" after any other error.
+    Each round is appended to the journal by this process; the HDF5 file is made from it by a process of its own, a
+    moment behind, so that nothing waits for HDF5. Every round that `append` returned for can be read back, whatever is
+    killed afterwards. That process is started anew when it dies. Leaving the block without `finish` ends the run as
+    "interrupted" after Ctrl+C or on a full disk, and as "failed" after any other error.
 
         with RunWriter(folder, shape) as writer:
             writer.append(record)
@@ -42,7 +42,7 @@ class RunWriter:
     Args:
         folder: from `create_run`.
         shape: what does not change in the run.
-        deadline_s: longest wait for the writer process.
+        deadline_s: longest wait, at the end, for a sign of life of the process.
         floor_bytes: free space below which rounds are refused.
     """
 
@@ -58,15 +58,14 @@ class RunWriter:
         self._shape = shape
         self._deadline_s = deadline_s
         self._floor_bytes = floor_bytes
-        self._process: WriterProcess | None = None
-        self._ready = False
+        self._open: Held | None = None
+        self._deaths: list[str] = []
         self._finished = False
         self._air_time_s = 0.0
         self.committed = 0
 
     def __enter__(self) -> Self:
-        self._process = WriterProcess(self._deadline_s)
-        self._say(_opening(self._folder, self._shape, self._floor_bytes), {})
+        self._open = begin(self._folder, self._shape)
         return self
 
     def append(
@@ -87,15 +86,21 @@ class RunWriter:
 
         Raises:
             NoSpace: too little space; nothing was written, and the same record may be appended again.
-            RecordError: the record does not fit the shape, or the writer failed; says what to do.
+            RecordError: the record does not fit the shape, or the disk failed; says what to do.
         """
+        files = self._files()
         rows = rows_of(record, self._air_time_s if time_s is None else time_s, predictions)
         check_rows(rows, self._shape.sizes())
-        self._wait_ready()
-        crc = {"crc32": checksums(self.committed, rows)}
-        self._say(Append(_timing_line(self.committed, record)), rows | crc)
-        self.committed = self._hear().committed
+        rows["crc32"] = checksums(self.committed, rows)
+        try:
+            require(self._folder.path, self._floor_bytes + 3 * sum(array.nbytes for array in rows.values()))
+            line = _timing_line(self.committed, record)
+            files.append(line, entry(Append(line), rows))
+        except OSError as error:
+            raise self._refusal(error) from error
+        self.committed += 1
         self._air_time_s += record.forward.air_time_s + record.back.air_time_s
+        self._tell(files)
         return self.committed
 
     def finish(self, summary: Summary | None, status: Status = "complete", events: Sequence[str] = ()) -> None:
@@ -107,17 +112,22 @@ class RunWriter:
             events: sentences on the run as a whole.
 
         Raises:
+            NoSpace: too little space to finish `record.h5`; all rounds are safe, and this may be called again.
             RecordError: a file could not be closed or written; the recorded rounds stay readable.
         """
-        self._finished = True
         try:
             self._close_record()
-        except RecordError as error:
-            status, events = "failed", (*events, str(error))
+        except NoSpace:
             raise
-        finally:
-            self._stop()
-            self._write_ending(summary, status, tuple(events))
+        except RecordError as error:
+            self._end(summary, "failed", (*events, str(error)))
+            raise
+        self._end(summary, status, events)
+
+    def _end(self, summary: Summary | None, status: Status, events: Sequence[str]) -> None:
+        self._finished = True
+        self._release()
+        self._write_ending(summary, status, (*self._deaths, *events))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,20 +138,52 @@ class RunWriter:
         status: Status = "interrupted" if kindly else "failed"
         events = () if error is None else (f"{type(error).__name__}: {error}",)
         with contextlib.suppress(RecordError):  # the error that is on its way matters more
-            self.finish(None, status, events)
+            try:
+                self.finish(None, status, events)
+            except NoSpace as full:
+                self._end(None, status, (*events, str(full)))
 
-    def _wait_ready(self) -> None:
-        if not self._ready:
-            self._hear()
-            self._ready = True
+    @property
+    def pid(self) -> int:
+        """Process number of who makes the HDF5 file."""
+        return self._files().process.pid
+
+    def _files(self) -> Held:
+        if self._open is None:
+            raise RecordError(f"{self._folder.path}: this recording has ended; start a new run")
+        return self._open
+
+    def _tell(self, files: Held) -> None:
+        """There is a new round; whoever should read it is there to do so."""
+        if files.process.has_ended():
+            self._begin_again(files, files.process.last_words())
+        files.process.tell()
+
+    def _begin_again(self, files: Held, reason: WriterGone) -> None:
+        """Another process in the place of one that died, up to a few times."""
+        files.process.stop()
+        if not isinstance(reason, WriterFull):
+            self._deaths.append(f"the writer of record.h5 ended after round {self.committed - 1}: {reason}")
+        if len(self._deaths) > MOST_DEATHS:
+            raise self._failure(str(reason))
+        files.process = WriterProcess(self._folder, files.lock)
 
     def _close_record(self) -> None:
-        """Ask for the end and wait for it; after an interrupted frame the closed pipe must do."""
-        if self._process is None or self._process.inside_frame:
-            return
-        self._say(Close(), {})
-        while (answer := self._read()) is not None:
-            self.committed = self._accept(answer).committed
+        """Have the HDF5 file finished, by another process where the first one dies of it."""
+        files = self._files()
+        release(self._folder.ballast)
+        if len(self._deaths) > MOST_DEATHS:
+            raise self._failure(self._deaths[-1])
+        while True:
+            try:
+                self.committed = files.process.finish(self._deadline_s)
+                return
+            except WriterGone as error:
+                if not self._folder.journal.exists():  # it had just finished
+                    return
+                self._begin_again(files, error)
+                if isinstance(error, WriterFull):
+                    raise self._full() from error
 
     def _write_ending(self, summary: Summary | None, status: Status, events: tuple[str, ...]) -> None:
         clear_scaffold(self._folder)
@@ -159,43 +201,16 @@ class RunWriter:
         write_manifest(self._folder, ended)
         write_digests(self._folder)
 
-    def _running(self) -> WriterProcess:
-        if self._process is None:
-            raise RecordError(f"{self._folder.path}: this recording has ended; start a new run")
-        return self._process
+    def _refusal(self, error: OSError) -> RecordError:
+        """The sentence for a round that the disk did not take."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return self._full()
+        return self._failure(error.strerror or str(error))
 
-    def _say(self, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
-        try:
-            self._running().send(message, arrays)
-        except WriterGone as error:
-            raise self._failure(str(error)) from error
-
-    def _read(self) -> Message | None:
-        try:
-            return self._running().receive()
-        except WriterGone as error:
-            raise self._failure(str(error)) from error
-
-    def _hear(self) -> Done:
-        answer = self._read()
-        if answer is None:
-            raise self._failure("it ended without a word")
-        return self._accept(answer)
-
-    def _accept(self, answer: Message) -> Done:
-        match answer:
-            case Done():
-                return answer
-            case Full(free, needed):
-                raise no_space(self._folder.path, free, needed)
-            case Broken(reason):
-                raise self._failure(reason)
-            case _:
-                raise self._failure(f"it answered {type(answer).__name__}")
+    def _full(self) -> NoSpace:
+        return no_space(self._folder.path, free_bytes(self._folder.path), self._floor_bytes)
 
     def _failure(self, reason: str) -> RecordError:
-        """Put the writer away; the sentence to raise."""
-        self._stop(kill=True)
         with contextlib.suppress(OSError):
             reason += f", {free_bytes(self._folder.path) / 1e6:.1f} MB free there"
         return RecordError(
@@ -203,26 +218,10 @@ class RunWriter:
             f"{self.committed} rounds are safe; free some space or choose another folder with --out"
         )
 
-    def _stop(self, kill: bool = False) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop(kill)
-
-
-def _opening(folder: RunFolder, shape: RecordShape, floor_bytes: int) -> Open:
-    return Open(
-        path=str(folder.path.absolute()),
-        format_version=FORMAT_VERSION,
-        nodes=shape.nodes,
-        layers=shape.layers,
-        frequency_hz=np.asarray(shape.frequency_hz, np.float64).tolist(),
-        data_frequency_hz=np.asarray(shape.data_frequency_hz, np.float64).tolist(),
-        center_hz=shape.center_hz if math.isfinite(shape.center_hz) else None,
-        spacing_hz=shape.spacing_hz,
-        clock=shape.clock,
-        attributes=shape.described(),
-        floor_bytes=floor_bytes,
-    )
+    def _release(self) -> None:
+        files, self._open = self._open, None
+        if files is not None:
+            files.close()
 
 
 def _timing_line(row: int, record: RoundRecord) -> bytes:

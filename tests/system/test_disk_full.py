@@ -30,7 +30,8 @@ def on_small_disk(tmp_path: Path, script: str, *arguments: str) -> subprocess.Co
 
 
 PAUSED = """
-import os
+import os, time
+import h5py
 from pathlib import Path
 from testbed.record.folder import create_run
 from testbed.record.read import read_run, verify
@@ -55,6 +56,12 @@ with RunWriter(folder, shape) as writer:
     assert len(read_run(folder.path).rounds) == full > 5
     filler.unlink()
     assert writer.append(made[full % 4]) == full + 1
+    while not folder.record.exists() or not folder.record.stat().st_size:
+        time.sleep(0.5)
+    with h5py.File(folder.record, "r", swmr=True, locking=False) as live:
+        while live["committed"][()] <= full:
+            time.sleep(0.01)
+            live["committed"].refresh()
     (Path(disk) / "rest").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
     writer.finish(None)
 assert verify(folder.path) == (), verify(folder.path)
@@ -68,7 +75,8 @@ UNSEEN = """
 from pathlib import Path
 from testbed.errors import RecordError
 from testbed.record.folder import create_run
-from testbed.record.read import read_run
+from testbed.record.read import read_run, verify
+from testbed.record.repair import repair
 from testbed.record.writer import RunWriter
 from tests.unit.record import factory
 from tests.unit.record.same import assert_same
@@ -76,6 +84,7 @@ from tests.unit.record.same import assert_same
 shape = factory.shape()
 made = [r for r, _ in factory.rounds(1, shape)]
 folder = create_run(Path(disk), "unseen", 1, factory.CAMPAIGN, [], factory.NOW)
+(Path(disk) / "filler").write_bytes(bytes(15 << 20))
 writer = RunWriter(folder, shape, floor_bytes=-(1 << 40))
 try:
     with writer:
@@ -83,12 +92,18 @@ try:
             writer.append(made[writer.committed % 4])
 except RecordError as error:
     print(error)
-run = read_run(folder.path)
-assert len(run.rounds) in (writer.committed, writer.committed + 1), (len(run.rounds), writer.committed)
-assert writer.committed > 20
-assert run.manifest.status == "failed", run.manifest
-for row, found in enumerate(run.rounds):
-    assert_same(found, made[row % 4], skip=("seconds",))
+
+def check():
+    run = read_run(folder.path)
+    assert len(run.rounds) == writer.committed > 20, (len(run.rounds), writer.committed)
+    for row, found in enumerate(run.rounds):
+        assert_same(found, made[row % 4], skip=("seconds",))
+
+check()
+(Path(disk) / "filler").unlink()
+repair(folder.path)
+check()
+print(*verify(folder.path))
 """
 
 
@@ -98,11 +113,12 @@ def test_a_disk_that_fills_up_pauses_the_run_and_lets_it_go_on(tmp_path):
     assert "disk nearly full" in done.stdout
 
 
-def test_a_disk_that_fills_up_unseen_ends_in_one_sentence(tmp_path):
+def test_a_disk_that_fills_up_unseen_keeps_what_was_acknowledged(tmp_path):
+    """No floor is kept: journal and HDF5 meet the full disk inside of a write."""
     done = on_small_disk(tmp_path, UNSEEN)
     assert done.returncode == 0, done.stderr
-    assert "the writer of the recording failed" in done.stdout
-    assert "No space left on device" in done.stdout
+    assert done.stdout.splitlines()[0].endswith("free some space or choose another folder with --out")
+    assert "full" in done.stdout or "No space left" in done.stdout
     assert done.stderr == ""
 
 
@@ -264,8 +280,9 @@ def test_the_expected_size_of_a_run_is_about_what_it_takes(tmp_path, seed):
     with RunWriter(folder, shape) as writer:
         for number in range(24):
             writer.append(made[number % 4])
-        taken = folder.journal.stat().st_size + folder.record.stat().st_size
+        taken = folder.journal.stat().st_size
         writer.finish(None)
+        taken += folder.record.stat().st_size
     assert 0.7 < 24 * shape.round_bytes(4 * 16, 400) / taken < 1.4
     assert low_space(tmp_path, 1 << 60)
     assert FLOOR_BYTES < 1 << 60

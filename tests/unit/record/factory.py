@@ -182,3 +182,14 @@ def record_run(out: Path, seed: int, passes: int = 1, of: RecordShape | None = N
             writer.append(record, ended)
         writer.finish(replace(summary([r for r, _ in made]), run_dir=str(folder.path)))
     return folder
+
+
+def killed_run(out: Path, name: str, of: RecordShape, made: list[RoundRecord]) -> RunFolder:
+    """A run as two kills leave it, of its controller and of the writer process behind it."""
+    folder = create_run(out, name, 7, CAMPAIGN, [], NOW)
+    writer = RunWriter(folder, of)
+    writer.__enter__()
+    for record in made:
+        writer.append(record)
+    writer._release()
+    return folder

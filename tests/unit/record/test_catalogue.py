@@ -79,7 +79,7 @@ def test_a_killed_run_is_interrupted_and_its_figures_are_those_of_its_safe_round
     run = read_run(out / killed.run_id)
     assert (killed.status, killed.rounds) == ("interrupted", 3)
     assert killed.energy_spent_j == closing(run).spent_j
-    assert killed.accuracy == accuracies(run)[0].run
+    assert killed.accuracy == accuracies(run.predictions)[0].run
     repair(out / killed.run_id)
     assert by_seed(list_runs(out))[5] == killed
 

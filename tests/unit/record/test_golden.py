@@ -47,7 +47,7 @@ def test_a_golden_recording_reads_as_it_was_recorded(path, make):
 
 def test_the_finished_one_has_closing_figures_that_fit_its_rounds():
     run = read_run(GOLDEN / "v1-four-nodes")
-    sums = totals(run)
+    sums = totals(run.rounds)
     assert run.manifest.status == "complete"
     assert (run.summary.rounds, run.summary.tokens) == (sums.rounds, sums.tokens) == (4, 64)
     assert run.summary.energy_spent_j == pytest.approx(sums.spent_j, rel=1e-12)

@@ -22,7 +22,7 @@ def run(seed):
 
 
 def test_totals_agree_with_the_closing_figures(run):
-    sums, closing = t.totals(run), run.summary
+    sums, closing = t.totals(run.rounds), run.summary
     assert (sums.rounds, sums.tokens, sums.lost) == (closing.rounds, closing.tokens, closing.tokens_lost)
     assert sums.relaxed == closing.tokens_relaxed
     assert sums.block_error_rate == pytest.approx(closing.block_error_rate)
@@ -33,16 +33,16 @@ def test_totals_agree_with_the_closing_figures(run):
 def test_tokens_that_died_with_their_node_are_known_to_the_run_alone(run):
     run.summary = replace(run.summary, tokens=999, tokens_lost=99)
     assert (t.closing(run).tokens, t.closing(run).lost) == (999, 99)
-    assert t.closing(run).sent == t.totals(run).sent
+    assert t.closing(run).sent == t.totals(run.rounds).sent
     run.summary = None
-    assert t.closing(run) == t.totals(run)
+    assert t.closing(run) == t.totals(run.rounds)
 
 
 def test_energy_by_layer_adds_up_to_the_total(run):
     layers, predicted, spent, bound = t.energy_by_layer(run)
     assert layers == [0, 1, 2, 3]
-    assert spent.sum() == pytest.approx(t.totals(run).spent_j)
-    assert predicted.sum() == pytest.approx(t.totals(run).predicted_j)
+    assert spent.sum() == pytest.approx(t.totals(run.rounds).spent_j)
+    assert predicted.sum() == pytest.approx(t.totals(run.rounds).predicted_j)
     second = [r for r in run.rounds if r.layer == 1]
     assert spent[1, 2] == pytest.approx(sum(r.spent.back.sum() for r in second))
     assert bound[1] == pytest.approx(sum(r.bound_j for r in second))
@@ -82,13 +82,13 @@ def test_gains_are_means_over_the_rounds_that_measured_the_link(run):
 def test_blocks_by_layer_count_each_block_once(run):
     labels, counts, rates = t.blocks_by_layer(run)
     assert labels[:2] == ["0 →", "0 ←"]
-    assert counts.sum() == t.totals(run).sent
+    assert counts.sum() == t.totals(run.rounds).sent
     first = [r.forward for r in run.rounds if r.layer == 0]
     assert rates[0] == pytest.approx(sum(f.failed.sum() for f in first) / sum(f.sent.sum() for f in first))
 
 
 def test_accuracy_has_the_binomial_standard_error(run):
-    overall, *nodes = t.accuracies(run)
+    overall, *nodes = t.accuracies(run.predictions)
     made = [p for p in run.predictions if p is not None]
     right = np.concatenate([p.predicted == p.target for p in made])
     assert overall.run == pytest.approx(right.mean())
@@ -99,7 +99,7 @@ def test_accuracy_has_the_binomial_standard_error(run):
 
 def test_no_accuracy_where_no_batch_was_finished(run):
     run.predictions = (None,) * len(run.rounds)
-    assert t.accuracies(run) == []
+    assert t.accuracies(run.predictions) == []
 
 
 def test_seconds_are_means_over_timed_rounds(run):
