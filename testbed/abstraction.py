@@ -129,8 +129,8 @@ class AbstractFleet(RollCall):
 
     def predict(self, among: Collection[int]) -> dict[int, Prediction]:
         """The next byte of every token of `among`."""
-        predicted, target = self._worker.predict()
-        return {k: Prediction(predicted[k], target[k]) for k in self.alive() if k in among}
+        predictions = self._worker.predict()
+        return {k: predictions[k] for k in self.alive() if k in among}
 
     def _effective_snr(self, frames: Frames, seconds: Doubles) -> Doubles:
         """(S,) linear SNR of each share, now."""

@@ -94,8 +94,7 @@ class LocalNode:
 
     def predict(self) -> Prediction:
         """The likeliest next byte of every token, and the byte that follows."""
-        predicted, target = self._worker.predict()
-        return Prediction(predicted[0], target[0])
+        return self._worker.predict()[self.index]
 
     # What the radio does ------------------------------------------------------------------------------
 

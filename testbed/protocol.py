@@ -138,10 +138,16 @@ class Aggregated:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """(N,) predicted next bytes, (N,) the bytes that really follow."""
+    """What a batch ended with, for each of N tokens.
+
+    Attributes:
+        predicted: (N,) the likeliest next byte; target: (N,) the byte that really follows.
+        nats: (N,) float32, minus the logarithm of the probability given to `target`.
+    """
 
     predicted: NDArray[np.uint8]
     target: NDArray[np.uint8]
+    nats: NDArray[np.float32]
 
 
 class Node(Protocol):

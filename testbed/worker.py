@@ -20,7 +20,7 @@ from testbed.experts import layers
 from testbed.experts.layers import Cache
 from testbed.experts.model import Model
 from testbed.experts.payload import dequantise, payload_bytes, quantise
-from testbed.protocol import Phase
+from testbed.protocol import Phase, Prediction
 
 Floats = NDArray[np.float32]
 Payload = NDArray[np.uint8]
@@ -269,9 +269,11 @@ class Worker:
         self._now = None
         return lost, np.asarray(fallback)
 
-    def predict(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """(n, N) the likeliest next byte of every token, and the byte that follows."""
-        return layers.predict(self._common, self._x).argmax(axis=-1).astype(np.uint8), self._target
+    def predict(self) -> dict[int, Prediction]:
+        """By node, the likeliest next byte of every token, and the byte that follows."""
+        logits = layers.predict(self._common, self._x)
+        predicted, nats = logits.argmax(axis=-1).astype(np.uint8), layers.surprise(logits, self._target)
+        return {k: Prediction(*parts) for k, *parts in zip(self.nodes, predicted, self._target, nats, strict=True)}
 
     def outgoing(self, blocks: Blocks) -> Payload:
         """(B, bytes) of blocks that nodes in here send: own states forward, results of their experts back."""

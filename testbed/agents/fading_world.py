@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.abstraction import AbstractFleet
+from testbed.abstraction import AbstractFleet, World
 from testbed.agents.assemble import air_settings, subcarrier_dbm, worker
 from testbed.campaign import Campaign
 from testbed.experts.model import Model
@@ -153,7 +153,8 @@ def fading_world(campaign: Campaign) -> FadingWorld:
     return FadingWorld(air_settings(campaign), grid, levels)
 
 
-def channel_fleet(campaign: Campaign, model: Model) -> AbstractFleet:
-    """Nodes of a campaign on drawn channels, without waveforms."""
+def channel_fleet(campaign: Campaign, model: Model, world: World | None = None) -> AbstractFleet:
+    """Nodes of a campaign on drawn channels, without waveforms; `world` in the place of `fading_world(campaign)`."""
     everybody = worker(campaign, model, range(campaign.nodes.count))
-    return AbstractFleet(everybody, fading_world(campaign), campaign.ofdm_grid(), campaign.transmission.repetitions)
+    repetitions = campaign.transmission.repetitions
+    return AbstractFleet(everybody, world or fading_world(campaign), campaign.ofdm_grid(), repetitions)

@@ -130,6 +130,13 @@ def predict(model: Model, x: Floats) -> Floats:
     return logits
 
 
+def surprise(logits: Floats, target: NDArray[np.uint8]) -> Floats:
+    """(…,) −ln p of the bytes `target` (…,) under logits (…, 256)."""
+    above = logits - logits.max(axis=-1, keepdims=True)
+    taken = np.take_along_axis(above, target[..., None].astype(np.int64), axis=-1)[..., 0]
+    return np.asarray(np.log(np.exp(above).sum(axis=-1)) - taken, np.float32)
+
+
 def normalise(x: Floats) -> Floats:
     """Rows of x (…, d) divided by their root mean square."""
     power = np.einsum("...d,...d->...", x, x)[..., None] / np.float32(x.shape[-1])

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from testbed.sweep.cell import Figures
-from testbed.sweep.findings import MARGIN, REFERENCE, Finding, Groups, cells_of, saving, scheme_row, variants_of
+from testbed.sweep.findings import (
+    MARGIN,
+    REFERENCE,
+    Finding,
+    Groups,
+    accuracy_finding,
+    cells_of,
+    saving,
+    scheme_row,
+    variants_of,
+)
 from testbed.sweep.stats import (
     Floats,
     Mean,
@@ -47,6 +57,19 @@ def curve_finding(groups: Groups) -> Finding:
         tuple(sentences),
         tuple(table),
     )
+
+
+def task_finding(groups: Groups) -> Finding:
+    """Right answers in the place of right bytes."""
+    return accuracy_finding(as_task(groups))
+
+
+def as_task(groups: Groups) -> Groups:
+    """The same cells with questions answered in the place of bytes predicted."""
+    return {
+        key: [{**cell, "hits": cell["answered"], "scored": cell["asked"]} for cell in cells]
+        for key, cells in groups.items()
+    }
 
 
 def over_all(holds: Sequence[bool]) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from testbed.abstraction import AbstractFleet
 from testbed.agents.assemble import check
 from testbed.agents.conduct import Totals, conduct
-from testbed.agents.fading_world import channel_fleet
+from testbed.agents.fading_world import channel_fleet, fading_world
 from testbed.agents.local import local_fleet
 from testbed.campaign import Campaign, load_campaign
 from testbed.errors import CampaignError, NodeLost
@@ -26,9 +26,11 @@ from testbed.experts.model import Model
 from testbed.fleet import Fleet
 from testbed.outcome import RoundRecord
 from testbed.record.rows import Predictions
+from testbed.sweep.answers import Answers
+from testbed.sweep.misjudged import MisjudgedWorld
 from testbed.tables import Table, sentence
 
-VERSION = 2
+VERSION = 3
 """Of the figures below; part of a cell's key, so that cells of another version run again."""
 
 PREFIX = "cell."
@@ -42,6 +44,9 @@ class CellSettings(Table):
 
     fidelity: Literal["channel", "waveform"] = Field("channel", description="without or with waveforms")
     lost_node: int | None = Field(None, ge=0, description="node that is gone from the second layer on")
+    csi_error_db: float | None = Field(
+        None, ge=-100, le=20, description="error added to channel estimates, beside the link's mean power"
+    )
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,8 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
         Plain values for JSON: `domains` (K,) of each node's text; `hits`, `central_hits`, `scored` (K,) next
         bytes; `energy_j` by part and layer (L,), `predicted_j` (L,), `bound_j`; `states` (L,) sent to other nodes;
         `selected` (L, K, K) tokens of node i at expert j; counts of `tokens`, `relaxed`, `lost`, blocks `sent`,
-        `failed`, `given_up`, `rounds`; `endings`, rounds by the status of their decision; `air_s` of payload frames.
-        Nothing in it depends on the machine or the time.
+        `failed`, `given_up`, `rounds`; `endings`, rounds by the status of their decision; `air_s` of payload frames;
+        `asked`, `answered` (K,) questions and right answers. Nothing in it depends on the machine or the time.
 
     Raises:
         CampaignError, ModelError: it cannot be run.
@@ -134,25 +139,29 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
     campaign = Campaign.from_text(campaign_text)
     model = check(campaign)
     account, kept = Account(model.layers, campaign.nodes.count), list[Predictions]()
+    answers = Answers(campaign.nodes.count, campaign.nodes.question)
     with _fleet(campaign, model, settings) as fleet:
 
         def on_round(record: RoundRecord, predictions: Predictions | None) -> None:
             account.add(record)
-            kept.extend([predictions] if predictions else [])
+            if predictions is not None:
+                kept.append(predictions)
+                answers.add(fleet.predict(fleet.alive()))
             if settings.lost_node is not None and record.layer == 0:
                 fleet.drop(settings.lost_node, NodeLost(f"node {settings.lost_node} was taken away by the sweep"))
 
         totals = conduct(campaign, model, fleet, on_round=on_round, stopping=lambda: False, clock=time.monotonic)
-    return _figures(campaign, model, account, totals, kept)
+    return _figures(campaign, model, account, totals, kept) | answers.figures()
 
 
-def _fleet(
-    campaign: Campaign, model: Model, settings: CellSettings
-) -> AbstractContextManager[Fleet | AbstractFleet]:
+def _fleet(campaign: Campaign, model: Model, settings: CellSettings) -> AbstractContextManager[Fleet | AbstractFleet]:
     if settings.fidelity == "channel":
-        return nullcontext(channel_fleet(campaign, model))
-    if settings.lost_node is not None:
-        raise CampaignError("cell.lost_node needs cell.fidelity = 'channel'")
+        error_db = settings.csi_error_db
+        world = fading_world(campaign) if error_db is None else MisjudgedWorld(campaign, error_db)
+        return nullcontext(channel_fleet(campaign, model, world))
+    for name in ("lost_node", "csi_error_db"):
+        if getattr(settings, name) is not None:
+            raise CampaignError(f"cell.{name} needs cell.fidelity = 'channel'")
     return local_fleet(campaign, model)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.record.style import GRID, INK, NODES, PARTS, node_colour
+from testbed.sweep.along import as_task
 from testbed.sweep.findings import MARGIN, REFERENCE, Groups
 from testbed.sweep.stats import (
     MODEL_PARTS,
@@ -64,6 +65,11 @@ def accuracy_figure(groups: Groups, axis: str) -> Figure:
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper")
     return figure
+
+
+def task_figure(groups: Groups, axis: str) -> Figure:
+    """Right answers of each scheme in each domain, and over all."""
+    return accuracy_figure(as_task(groups), axis)
 
 
 def tradeoff_figure(groups: Groups, axis: str) -> Figure:

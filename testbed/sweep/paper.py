@@ -36,6 +36,7 @@ CURVE = Experiment(along.curve_finding, figures.curve_figure)
 
 EXPERIMENTS: dict[str, Experiment] = {
     "accuracy": Experiment(findings.accuracy_finding, figures.accuracy_figure),
+    "task": Experiment(along.task_finding, figures.task_figure),
     "tradeoff": Experiment(findings.tradeoff_finding, figures.tradeoff_figure),
     "own-text": Experiment(findings.accuracy_finding, figures.accuracy_figure),
     "layers": Experiment(findings.layers_finding, figures.layers_figure),
@@ -45,6 +46,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "ageing": CURVE,
     "reciprocal": CURVE,
     "correlated": CURVE,
+    "csi-error": CURVE,
     "temperature": CURVE,
     "outage": Experiment(along.outage_finding, figures.accuracy_figure),
     "importance": Experiment(along.importance_finding, figures.importance_figure),

@@ -76,8 +76,8 @@ class ReferenceNode:
         return Aggregated(selected.sum(1) == layer, ~selected.any(1))
 
     def predict(self) -> Prediction:
-        predicted, target = self._draw(self.batch).integers(0, 256, (2, 16), np.uint8)
-        return Prediction(predicted, target)
+        draw = self._draw(self.batch)
+        return Prediction(*draw.integers(0, 256, (2, 16), np.uint8), draw.random(16, np.float32))
 
     def _draw(self, *asked: int) -> np.random.Generator:
         return np.random.default_rng([self._index, 1, *(int(a) + 1 for a in asked)])

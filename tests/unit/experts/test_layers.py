@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.special import softmax
 
 from testbed.errors import ModelError
 from testbed.experts import layers
@@ -154,3 +155,12 @@ def test_only_bytes_are_tokens():
 def test_prediction_is_the_textbooks(states):
     expected = np.array([experts_slow.unit(row) @ MODEL.head.astype(float) for row in states])
     assert layers.predict(MODEL, states) == pytest.approx(expected, abs=1e-4)
+
+
+def test_surprise_is_the_logarithm_of_the_softmax():
+    rng = np.random.default_rng(2)
+    logits = (30 * rng.standard_normal((2, 5, 256))).astype(np.float32)
+    target = rng.integers(0, 256, (2, 5), dtype=np.uint8)
+    expected = -np.log(softmax(logits.astype(np.float64), axis=-1))
+    got = layers.surprise(logits, target)
+    assert got == pytest.approx(np.take_along_axis(expected, target[..., None].astype(int), -1)[..., 0], rel=1e-5)

@@ -67,7 +67,7 @@ def example_messages(rng: np.random.Generator) -> list[ToAgent | ToController]:
         messages.Heard(Reception(False, np.zeros(0, bool), float("nan"), float("nan"), h[:0])),
         messages.Computed(12),
         messages.LayerEnded(Aggregated(rng.random(16) < 0.1, rng.random(16) < 0.1)),
-        messages.Predicted(Prediction(rng.integers(0, 256, 16, np.uint8), rng.integers(0, 256, 16, np.uint8))),
+        messages.Predicted(Prediction(*rng.integers(0, 256, (2, 16), np.uint8), rng.random(16, np.float32))),
         messages.Failed("RadioError", "no radio"),
     ]
     return [ToAgent(5, 1, 7, 0, body) for body in requests] + [ToController(5, 1, 7, 0, body) for body in replies]
