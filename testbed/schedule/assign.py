@@ -10,27 +10,25 @@ looked up, and the answer stays exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Floats, Ints, Shorts
-from testbed.schedule.augment import assign_rows
-from testbed.schedule.candidates import Candidates, fill_lists, list_width
+from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
 from testbed.schedule.compiled import kernel
+from testbed.schedule.match import match
 from testbed.schedule.status import Status
-
-SHORT_ROW = 512
-"""Up to so many subcarriers, full rows are read each time: lists would cost more than they save in one assignment."""
 
 BAD_WEIGHT, BAD_COST = -1, -2
 
 
-@dataclass(frozen=True, eq=False)
-class Assignment:
+class Assignment(NamedTuple):
     """One subcarrier for each link that carries something.
+
+    A named tuple, because making a frozen dataclass takes longer than a small assignment.
 
     subcarrier (L,)  subcarrier of each link, −1 = idle or unserved
     total            Σ weight·cost of the served links; it is the minimum if `unserved` is empty
@@ -42,8 +40,8 @@ class Assignment:
     subcarrier: Ints
     total: float
     duals: Floats
-    unserved: tuple[int, ...]
-    status: Status
+    unserved: tuple[int, ...] = ()
+    status: Status = Status.OPTIMAL
 
 
 def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candidates | None = None) -> Assignment:
@@ -52,19 +50,26 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     cost (L, M) per unit of weight, inf = unusable; weight (L,) ≥ 0, 0 = idle. `candidates` are the lists of this
     same cost (`candidate_lists`): pass them when many weights meet one channel. With more active links than
     subcarriers, or links that nothing can serve, as many links as possible are served and the rest are named in
-    `unserved`. NaN, negative weights and wrong shapes are a `ProblemError`.
+    `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
     """
-    weight = np.ascontiguousarray(weight, dtype=np.float64)
-    if candidates is None:
-        cost = np.ascontiguousarray(cost, dtype=np.float64)
-        _check_shapes(cost, weight)
-        subcarrier, duals, total, missing = _assign_anew(cost, weight)
+    weight = _weights(weight)
+    lists = candidates
+    if lists is None:
+        cost = real_matrix("cost", cost)
     else:
-        cost = candidates.cost
-        _check_shapes(cost, weight)
-        subcarrier, duals, total, missing = _assign_known(cost, candidates.column, candidates.price, weight)
+        if cost is not lists.cost and np.shape(cost) != lists.cost.shape:
+            raise ProblemError(f"cost has shape {np.shape(cost)}, but candidates belong to one of {lists.cost.shape}")
+        cost = lists.cost
+    links, subcarriers = cost.shape
+    if weight.shape != (links,):
+        raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
+    subcarrier, duals = np.empty(links, np.int64), np.empty(subcarriers)
+    if lists is None:
+        total, missing = _assign_anew(cost, weight, subcarrier, duals)
+    else:
+        total, missing = _assign_known(cost, lists.column, lists.price, lists.order, weight, subcarrier, duals)
     if missing == 0:
-        return Assignment(subcarrier, total, duals, (), Status.OPTIMAL)
+        return Assignment(subcarrier, total, duals)
     if missing < 0:
         _refuse(cost, weight, missing)
     unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & (subcarrier < 0)))
@@ -80,50 +85,53 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
     if weights.ndim != 2 or weights.shape[1] != len(candidates.cost):
         raise ProblemError(f"weights has shape {weights.shape}; it must be (B, {len(candidates.cost)})")
     if weights.size and not (weights.min() >= 0.0 and weights.max() < np.inf):
-        raise ProblemError("weights must be finite and ≥ 0; 0 says idle")
-    return _assign_all(candidates.cost, candidates.column, candidates.price, weights)
+        b, link = (int(k) for k in np.argwhere(~((weights >= 0.0) & (weights < np.inf)))[0])
+        raise ProblemError(f"weights[{b}, {link}] = {weights[b, link]}: {WEIGHT_REMEDY}")
+    return _assign_all(candidates.cost, candidates.column, candidates.price, candidates.order, weights)
+
+
+WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
+
+
+def _weights(value: ArrayLike) -> Floats:
+    try:
+        return np.asarray(value, np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"weight = {value!r:.80} holds no real numbers; give one weight a link") from error
 
 
 @kernel
-def _assign_anew(cost: Floats, weight: Floats) -> tuple[Ints, Floats, float, int]:
-    """Assign without lists at hand; a negative number of missing links says what was wrong."""
-    width = 0 if cost.shape[1] <= SHORT_ROW else list_width(cost.shape[0], cost.shape[1])
-    column, price, sound = fill_lists(cost, width)
+def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
+    """Assign by full rows, since one assignment does not earn the lists; less than 0 links missing is a complaint."""
+    column, price, sound = fill_lists(cost, 0)
     if not sound:
-        return np.empty(0, dtype=np.int64), np.empty(0), 0.0, BAD_COST
-    return _assign_known(cost, column, price, weight)
+        return 0.0, BAD_COST
+    return _assign_known(cost, column, price, np.arange(weight.size), weight, held, duals)
 
 
 @kernel
-def _assign_known(cost: Floats, column: Shorts, price: Floats, weight: Floats) -> tuple[Ints, Floats, float, int]:
+def _assign_known(
+    cost: Floats, column: Shorts, price: Floats, order: Ints, weight: Floats, held: Ints, duals: Floats
+) -> tuple[float, int]:
     for w in weight:
         if not 0.0 <= w < np.inf:
-            return np.empty(0, dtype=np.int64), np.empty(0), 0.0, BAD_WEIGHT
-    return assign_rows(cost, column, price, weight, np.arange(weight.size))
+            return 0.0, BAD_WEIGHT
+    return match(cost, column, price, weight, order, held, duals)
 
 
 @kernel
-def _assign_all(cost: Floats, column: Shorts, price: Floats, weights: Floats) -> tuple[Ints, Floats]:
+def _assign_all(cost: Floats, column: Shorts, price: Floats, order: Ints, weights: Floats) -> tuple[Ints, Floats]:
     subcarrier, totals = np.empty(weights.shape, dtype=np.int64), np.empty(weights.shape[0])
-    order = np.arange(weights.shape[1])
+    duals = np.empty(cost.shape[1])
     for b in range(weights.shape[0]):
-        held, _, total, missing = assign_rows(cost, column, price, weights[b], order)
-        subcarrier[b] = held
+        total, missing = match(cost, column, price, weights[b], order, subcarrier[b], duals)
         totals[b] = total if missing == 0 else np.inf
     return subcarrier, totals
-
-
-def _check_shapes(cost: Floats, weight: Floats) -> None:
-    if cost.ndim != 2:
-        raise ProblemError(f"cost has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier")
-    if weight.shape != cost.shape[:1]:
-        raise ProblemError(f"weight has shape {weight.shape}; it must be ({len(cost)},), one weight a link")
 
 
 def _refuse(cost: Floats, weight: Floats, why: int) -> None:
     """Name the entry that is no legal number."""
     if why == BAD_WEIGHT:
         link = int(np.flatnonzero(~((weight >= 0.0) & (weight < np.inf)))[0])
-        raise ProblemError(f"weight[{link}] = {weight[link]}: a weight must be finite and ≥ 0; 0 says idle")
-    link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
-    raise ProblemError(f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier")
+        raise ProblemError(f"weight[{link}] = {weight[link]}: {WEIGHT_REMEDY}")
+    raise ProblemError(unreal_cost(cost))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from testbed.errors import ProblemError
 from testbed.schedule.arrays import Floats, Ints, Shorts
-from testbed.schedule.compiled import kernel
-
-UNSIGNED = np.uint64
-"""An index that cannot be negative: sums of signed ones are checked for it, which keeps a loop from vectorising."""
+from testbed.schedule.compiled import UNSIGNED, kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,23 +19,44 @@ class Candidates:
     cost    (L, M)  cost per unit of weight; inf = unusable
     column  (L, T)  the T cheapest usable subcarriers of each link, padded with −1
     price   (L, T)  their costs, padded with inf
+    order   (L,)    links in rising best cost, an order that does not depend on how they are numbered
     """
 
     cost: Floats
     column: Shorts
     price: Floats
-
-    @cached_property
-    def order(self) -> Ints:
-        """(L,) links in rising best cost, an order that does not depend on how they are numbered."""
-        return np.argsort(self.price[:, 0], kind="stable")
+    order: Ints
 
 
-def candidate_lists(cost: Floats, width: int | None = None) -> Candidates:
-    """The `width` cheapest subcarriers of each row of `cost` (L, M), by default as many as measured to be best."""
-    width = list_width(*cost.shape) if width is None else max(1, min(width, cost.shape[1]))
-    column, price, _ = fill_lists(cost, width)
-    return Candidates(cost, column, price)
+def candidate_lists(cost: ArrayLike, width: int | None = None) -> Candidates:
+    """The `width` cheapest subcarriers of each row of `cost` (L, M), by default as many as measured to be best.
+
+    `ProblemError` for NaN and −inf, and for what is no matrix.
+    """
+    cost = real_matrix("cost", cost)
+    width = list_width(*cost.shape) if width is None else max(0, min(width, cost.shape[1]))
+    column, price, sound = fill_lists(cost, width)
+    if not sound:
+        raise ProblemError(unreal_cost(cost))
+    order = np.argsort(price[:, 0], kind="stable") if width else np.arange(len(cost))
+    return Candidates(cost, column, price, order)
+
+
+def real_matrix(field: str, value: ArrayLike) -> Floats:
+    """The value as contiguous floats (L, M), or a `ProblemError`."""
+    try:
+        cost: Floats = np.asarray(value, np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{field} = {value!r:.80} holds no real numbers; give a matrix of floats") from error
+    if cost.ndim != 2:
+        raise ProblemError(f"{field} has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier")
+    return cost
+
+
+def unreal_cost(cost: Floats) -> str:
+    """What to say of the first entry that is NaN or −inf."""
+    link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
+    return f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier"
 
 
 @kernel
@@ -49,7 +68,7 @@ def list_width(links: int, subcarriers: int) -> int:
         width = 32
     else:
         width = 64
-    return max(1, min(width, subcarriers))
+    return min(width, subcarriers)
 
 
 @kernel

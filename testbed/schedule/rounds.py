@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
-from testbed.schedule.augment import assign_rows
 from testbed.schedule.batch import choose_line, line_cost
 from testbed.schedule.branch import RELAXED
 from testbed.schedule.compiled import kernel
+from testbed.schedule.match import match
 
 MAX_PASSES = 50
 """Alternations converge in 2 … 4 passes."""
@@ -157,18 +157,14 @@ def assign(r: Round, s: State, w: Scratch) -> float:
                 energy += s.load[i, j] * r.compute[j]
                 if i != j:
                     weight[i * K + j] = s.load[i, j]
-    held, dual, total, missing = assign_rows(r.cost_0, r.column_0, r.price_0, weight, r.order_0)
-    s.held_0[:] = held
-    s.dual_0[:] = dual
+    total, missing = match(r.cost_0, r.column_0, r.price_0, weight, r.order_0, s.held_0, s.dual_0)
     energy += total
     if r.hops == 2:
         back = np.zeros(K * K)
         for i in range(K):
             for j in range(K):
                 back[j * K + i] = weight[i * K + j]
-        held, dual, total, short = assign_rows(r.cost_1, r.column_1, r.price_1, back, r.order_1)
-        s.held_1[:] = held
-        s.dual_1[:] = dual
+        total, short = match(r.cost_1, r.column_1, r.price_1, back, r.order_1, s.held_1, s.dual_1)
         energy += total
         missing += short
     return energy if missing == 0 else np.inf

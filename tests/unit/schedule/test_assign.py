@@ -48,6 +48,28 @@ def test_equals_scipy_and_duals_prove_it(rng: np.random.Generator, links: int, s
         assert_optimal(found, cost, weight)
 
 
+@pytest.mark.parametrize("kind", ["whole numbers", "product", "constant", "holes"])
+@pytest.mark.parametrize(("links", "subcarriers"), [(20, 20), (40, 65), (60, 300), (96, 97), (20, 900)])
+@pytest.mark.parametrize("warm", [False, True])
+def test_price_wars_and_ties_end_in_the_optimum(
+    rng: np.random.Generator, kind: str, links: int, subcarriers: int, warm: bool
+) -> None:
+    """Costs on which bidding alone would not end, so that paths are searched on lists and on full rows."""
+    shape = links, subcarriers
+    cost = {
+        "whole numbers": rng.integers(1, 10, shape).astype(float),
+        "product": np.outer(rng.random(links), rng.random(subcarriers)),
+        "constant": np.ones(shape),
+        "holes": np.where(rng.random(shape) < 0.7, np.inf, rng.random(shape)),
+    }[kind]
+    weight = rng.integers(1, 4, links).astype(float)
+    found = assign_subcarriers(cost, weight, candidates=candidate_lists(cost) if warm else None)
+    weighted = np.where(np.isfinite(cost), cost, 1e6) * weight[:, None]
+    rows, columns = linear_sum_assignment(weighted)
+    assert found.total == pytest.approx(weighted[rows, columns].sum(), rel=1e-9)
+    assert_optimal(found, cost, weight)
+
+
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_lists_that_are_too_short_change_nothing(rng: np.random.Generator, width: int) -> None:
     for _ in range(20):
