@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import SignalError
 from testbed.ofdm.csi_value import Csi
-from testbed.ofdm.estimate import dft_smooth, lmmse, ramp, snr_per_subcarrier
+from testbed.ofdm.estimate import dft_smooth, leverage, lmmse, ramp, snr_per_subcarrier
 from testbed.ofdm.grid import Grid
 from testbed.ofdm.sounding import Sounded
 
@@ -36,7 +36,7 @@ def estimate(grid: Grid, sounded: Sounded, *, method: Method = "lmmse", taps: in
             prefix unless given. Too few cut off late paths and bias SNR and channel.
 
     Raises:
-        SignalError: unknown method, taps outside 1…U.
+        SignalError: unknown method, taps outside 1…N.
     """
     taps = grid.cyclic_prefix if taps is None else taps
     ls = sounded.estimates.mean(axis=0)
@@ -64,7 +64,7 @@ def _apply(grid: Grid, ls: Channel, error: float, method: Method, taps: int) -> 
     if method == "ls":
         return ls, error
     if method == "dft":
-        return dft_smooth(grid, ls, taps), error * taps / len(grid.used)
+        return dft_smooth(grid, ls, taps), error * float(np.mean(leverage(grid, taps)))
     if method == "lmmse":
         return lmmse(grid, ls, error, taps)
     raise SignalError(f"method={method!r} is unknown; choose 'ls', 'dft' or 'lmmse'")

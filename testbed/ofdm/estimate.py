@@ -39,7 +39,7 @@ SPARE_NODES: Final = 24
 def delay_basis(grid: Grid, taps: int) -> Channel:
     """Orthonormal basis V^T (r, U) of channels with paths at 0, 1…taps − 1 samples, a vector a row.
 
-    SignalError unless 1 ≤ taps ≤ U.
+    r = taps where the band can tell that many apart, at most U. SignalError unless 1 ≤ taps ≤ N.
     """
     _check_taps(grid, taps)
     steering = np.exp(-2j * np.pi / grid.fft_size * np.outer(grid.offsets, np.arange(taps)))
@@ -51,7 +51,7 @@ def prior_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
     """Orthonormal basis V^T (r, U), a vector a row, and λ (r,) of channels evenly spread over 0…taps samples; Σλ = U.
 
     They diagonalise the covariance E h_k h_m* = ∫ exp(−j2π(k−m)τ/N) dτ/taps (Gauss–Legendre quadrature over τ).
-    Whole delays alone would miss what paths between them leak to every delay. SignalError unless 1 ≤ taps ≤ U.
+    Whole delays alone would miss what paths between them leak to every delay. SignalError unless 1 ≤ taps ≤ N.
     """
     _check_taps(grid, taps)
     turns = taps * float(grid.offsets[-1] - grid.offsets[0]) / grid.fft_size
@@ -62,8 +62,8 @@ def prior_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
 
 
 def _check_taps(grid: Grid, taps: int) -> None:
-    if not 1 <= taps <= len(grid.used):
-        raise SignalError(f"taps={taps} must be 1…{len(grid.used)}, the number of used subcarriers")
+    if not 1 <= taps <= grid.fft_size:
+        raise SignalError(f"taps={taps} must be 1…{grid.fft_size}, the samples of a symbol")
 
 
 def _principal(vectors: NDArray[np.complex128], least: float) -> tuple[Channel, Doubles]:
