@@ -1,4 +1,4 @@
-"""The few bytes of an HDF5 file that h5py does not reach: metadata checksums and the birth of a named type."""
+"""The few bytes of an HDF5 file that h5py does not reach: metadata checksums, the birth of a named type, its size."""
 
 from __future__ import annotations
 
@@ -34,6 +34,23 @@ def forget_times(path: Path, address: int) -> None:
         end = 22 + width + int.from_bytes(head[22 : 22 + width], "little")
         file.seek(address)
         file.write(bytes(head[:end]) + struct.pack("<I", lookup3(bytes(head[:end]))))
+
+
+def stored_size(path: Path) -> int | None:
+    """How many bytes a file should have by its own account; None where it does not say.
+
+    Layout: HDF5 file format 3.0, II.A, superblock version 2 or 3: signature, version, widths of offsets and lengths,
+    flags, base address, superblock extension, end of file, root group, checksum of these 44 bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(48)
+    sound = len(head) == 48 and head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] in (2, 3) and head[9] == 8
+    if not sound or lookup3(head[:44]) != int.from_bytes(head[44:], "little"):
+        return None
+    return int.from_bytes(head[28:36], "little")
 
 
 def lookup3(data: bytes) -> int:

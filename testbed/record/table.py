@@ -201,7 +201,8 @@ def _hdf5_errors(path: Path) -> Iterator[None]:
         yield
     except _HDF5_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecordError(f"{path}: cannot be read: {reason}; restore the file from a copy") from error
+        cut = ", or keep what is left of it with: testbed repair" if "truncated file" in reason else ""
+        raise RecordError(f"{path}: cannot be read: {reason}; restore the file from a copy{cut}") from error
 
 
 def _check_version(path: Path, attributes: Any) -> None:  # noqa: ANN401  h5py is untyped

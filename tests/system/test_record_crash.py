@@ -137,11 +137,15 @@ def start_controller(out: Path, seed: int) -> tuple[subprocess.Popen, RunFolder,
 
 
 @pytest.mark.parametrize("also_writer", [False, True])
-@pytest.mark.parametrize("number", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 100))])
-def test_a_killed_controller_loses_nothing_that_was_acknowledged(tmp_path, seed, rng, also_writer, number):
-    controller, folder, writer_pid = start_controller(tmp_path, seed)
+def test_a_killed_controller_loses_nothing_that_was_acknowledged(tmp_path, request, seed, rng, also_writer):
+    for _ in range(100 if request.config.getoption("--long") else 3):
+        kill_a_controller(tmp_path, seed, float(rng.uniform(0, 0.1)), also_writer)
+
+
+def kill_a_controller(out: Path, seed: int, after_s: float, also_writer: bool) -> None:
+    controller, folder, writer_pid = start_controller(out, seed)
     controller.stdout.readline()
-    time.sleep(rng.uniform(0, 0.1, number + 1)[-1])
+    time.sleep(after_s)
     controller.kill()
     if also_writer:
         os.kill(writer_pid, signal.SIGKILL)
@@ -154,6 +158,9 @@ def test_a_killed_controller_loses_nothing_that_was_acknowledged(tmp_path, seed,
     run = read_run(folder.path)
     assert run.manifest.status == "interrupted"
     assert verify(folder.path) == (("1 round(s) were begun and are not in the record",) if run.unfinished else ())
+    assert repair(folder.path) == len(run.rounds)
+    assert_all_there(folder, rounds(seed), acknowledged)
+    shutil.rmtree(folder.path)
 
 
 def wait_for(condition) -> None:

@@ -218,24 +218,6 @@ def test_a_damaged_summary_is_found(copy):
         read_run(copy.path)
 
 
-def test_every_flipped_bit_of_a_finished_run_is_found(copy, rng):
-    for name in ("record.h5", "manifest.json", "summary.json", "campaign.toml", "timings.jsonl", "checksums.b2"):
-        path = copy.path / name
-        sound = path.read_bytes()
-        for bit in rng.integers(0, 8 * len(sound), 12).tolist():
-            path.write_bytes(flipped(sound, bit))
-            assert found_by_verify(copy), f"{name}, bit {bit}"
-        path.write_bytes(sound)
-    assert verify(copy.path) == ()
-
-
-def found_by_verify(folder):
-    try:
-        return verify(folder.path) != ()
-    except RecordError:
-        return True
-
-
 def test_a_flipped_bit_without_checksum_file_is_refused_or_harmless(copy, rng):
     """What is read is right all the same, or nothing is."""
     copy.checksums.unlink()
@@ -262,12 +244,3 @@ def flipped(sound, bit):
 def assert_same_rounds(run, expected):
     for found, other in zip(run.rounds, expected, strict=True):
         assert_same(found, other)
-
-
-def test_a_truncated_record_is_refused(copy, rng):
-    copy.checksums.unlink()
-    sound = copy.record.read_bytes()
-    for size in [0, 1, 100, *rng.integers(0, len(sound), 20).tolist(), len(sound) - 1]:
-        copy.record.write_bytes(sound[:size])
-        with pytest.raises(RecordError, match=r"record\.h5: (cannot be read|damaged)"):
-            read_run(copy.path)
