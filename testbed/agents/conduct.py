@@ -52,7 +52,8 @@ class Totals:
         self.bound_j += record.bound_j
         if predictions is not None:
             self.hits += list(predictions.predicted == predictions.target)
-            self.central_hits += list(predictions.central == predictions.target)
+            if predictions.central.size:
+                self.central_hits += list(predictions.central == predictions.target)
 
     def miss(self, tokens: int) -> None:
         """Tokens that never ended a layer, because their node is dead."""
@@ -94,6 +95,7 @@ def conduct(
     on_round: OnRound,
     stopping: Callable[[], bool],
     clock: Clock,
+    reference: bool = True,
 ) -> Totals:
     """All batches through all layers; stops between rounds when `stopping` says so, or when no node is left.
 
@@ -108,6 +110,7 @@ def conduct(
         on_round: called as soon as there is something to record.
         stopping: asked between rounds.
         clock: monotonic seconds.
+        reference: predict the same tokens in one place too, which costs as much as the nodes' own computation.
     """
     settings = round_settings(campaign, model)
     frames, totals = FrameCounter(), Totals()
@@ -119,7 +122,7 @@ def conduct(
             sources = [k for k in crew.alive() if done[k] == layer]
             record, plan = run_round(totals.rounds, layer, crew, settings, frames, clock, plan, sources)
             last = layer == model.layers - 1
-            predictions = score_batch(campaign, model, crew, batch, sources) if last else None
+            predictions = score_batch(campaign, model, crew, batch, sources, reference) if last else None
             record = ended_only(record, crew.alive_mask())
             for k in set(sources) & set(crew.alive()):
                 done[k] += 1
@@ -158,15 +161,18 @@ def ended_only(record: RoundRecord, alive: NDArray[np.bool_]) -> RoundRecord:
     return replace(record, alive=alive, **{name: getattr(record, name)[kept] for name in names})
 
 
-def score_batch(campaign: Campaign, model: Model, crew: Crew, batch: int, sources: Sequence[int]) -> Predictions:
-    """What the live nodes of `sources` predicted, beside the same model on the same tokens in one place."""
+def score_batch(
+    campaign: Campaign, model: Model, crew: Crew, batch: int, sources: Sequence[int], reference: bool
+) -> Predictions:
+    """What the live nodes of `sources` predicted; with `reference`, beside the same model in one place."""
     answers = crew.predict(sources)
     nodes = sorted(answers)
+    compared = nodes if reference else []
     empty = np.zeros(0, np.uint8)
     return Predictions(
         node=np.repeat(np.array(nodes, np.int64), [answers[k].predicted.size for k in nodes]),
         predicted=np.concatenate([empty, *(answers[k].predicted for k in nodes)]),
-        central=np.concatenate([empty, *(central_prediction(campaign, model, k, batch) for k in nodes)]),
+        central=np.concatenate([empty, *(central_prediction(campaign, model, k, batch) for k in compared)]),
         target=np.concatenate([empty, *(answers[k].target for k in nodes)]),
     )
 

@@ -30,7 +30,7 @@ from testbed.sweep.answers import Answers
 from testbed.sweep.misjudged import MisjudgedWorld
 from testbed.tables import Table, sentence
 
-VERSION = 3
+VERSION = 4
 """Of the figures below; part of a cell's key, so that cells of another version run again."""
 
 PREFIX = "cell."
@@ -127,11 +127,11 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
     """Runs a cell.
 
     Returns:
-        Plain values for JSON: `domains` (K,) of each node's text; `hits`, `central_hits`, `scored` (K,) next
-        bytes; `energy_j` by part and layer (L,), `predicted_j` (L,), `bound_j`; `states` (L,) sent to other nodes;
-        `selected` (L, K, K) tokens of node i at expert j; counts of `tokens`, `relaxed`, `lost`, blocks `sent`,
-        `failed`, `given_up`, `rounds`; `endings`, rounds by the status of their decision; `air_s` of payload frames;
-        `asked`, `answered` (K,) questions and right answers. Nothing in it depends on the machine or the time.
+        Plain values for JSON: `domains` (K,) of each node's text; `hits`, `scored` (K,) next bytes; `asked`,
+        `answered` (K,) questions and right answers; `energy_j` by part and layer (L,), `predicted_j` (L,), `bound_j`;
+        `states` (L,) sent to other nodes; `selected` (L, K, K) tokens of node i at expert j; counts of `tokens`,
+        `relaxed`, `lost`, blocks `sent`, `failed`, `given_up`, `rounds`; `endings`, rounds by the status of their
+        decision; `air_s` of payload frames. Nothing in it depends on the machine or the time.
 
     Raises:
         CampaignError, ModelError: it cannot be run.
@@ -150,7 +150,15 @@ def run_cell(campaign_text: str, settings: CellSettings) -> Figures:
             if settings.lost_node is not None and record.layer == 0:
                 fleet.drop(settings.lost_node, NodeLost(f"node {settings.lost_node} was taken away by the sweep"))
 
-        totals = conduct(campaign, model, fleet, on_round=on_round, stopping=lambda: False, clock=time.monotonic)
+        totals = conduct(
+            campaign,
+            model,
+            fleet,
+            on_round=on_round,
+            stopping=lambda: False,
+            clock=time.monotonic,
+            reference=False,
+        )
     return _figures(campaign, model, account, totals, kept) | answers.figures()
 
 
@@ -170,11 +178,9 @@ def _figures(campaign: Campaign, model: Model, account: Account, totals: Totals,
     shift = campaign.nodes.domain_shift
     node = np.concatenate([p.node for p in kept])
     hit = np.concatenate([p.predicted == p.target for p in kept])
-    central = np.concatenate([p.central == p.target for p in kept])
     return {
         "domains": [model.domains[(k + shift) % len(model.domains)] for k in range(K)],
         "hits": np.bincount(node, hit, K).astype(int).tolist(),
-        "central_hits": np.bincount(node, central, K).astype(int).tolist(),
         "scored": np.bincount(node, minlength=K).tolist(),
         "energy_j": account.energy_j,
         "predicted_j": account.predicted_j,

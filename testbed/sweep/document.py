@@ -2,8 +2,8 @@
 
     python -m testbed.sweep.document docs/experiments.md measurements/paper/results
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` stands what experiment NAME says; everything else is left as it is. Figures
-go to the folder `figures` beside the document.
+Between `<!-- NAME -->` and `<!-- /NAME -->` stands what experiment NAME says, between the marks of `summary` the
+verdicts of all that are there; everything else is left as it is. Figures go to the folder `figures` beside the document.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import argparse
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import RecordError
 
 MARKED = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+SUMMARY = "summary"
 LEFT_OUT = frozenset(
     {"of radio %", "with overhead %", "QoS relaxed %", "proven optimal %", "tokens lost %", "accuracy %"}
 )
@@ -36,6 +38,27 @@ def block(data: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(document: str, results: Path) -> str:
+    """The verdict of every experiment that the document has marks for, in its order."""
+    paths = [results / match[2] / "data.json" for match in MARKED.finditer(document) if match[2] != SUMMARY]
+    rows = [read(path, verdict_row) for path in paths if path.is_file()]
+    return "\n".join(["| experiment | seeds | claim | verdict |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def verdict_row(data: dict[str, Any]) -> str:
+    """One row of the summary."""
+    verdict, _, claim = data["verdict"].partition(": ")
+    return f"| {data['experiment']} | {data['seeds']} | {claim} | {verdict} |"
+
+
+def read(path: Path, make: Callable[[dict[str, Any]], str]) -> str:
+    """What `make` makes of a data.json; RecordError when it is damaged."""
+    try:
+        return make(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError) as error:
+        raise RecordError(f"{path}: {error!r}; run the experiment again") from error
+
+
 def filled(document: str, results: Path) -> tuple[str, list[str]]:
     """The document with the results that are there, and their names.
 
@@ -45,16 +68,13 @@ def filled(document: str, results: Path) -> tuple[str, list[str]]:
     names: list[str] = []
 
     def replaced(match: re.Match[str]) -> str:
+        if match[2] == SUMMARY:
+            return f"{match[1]}{summary(document, results)}{match[3]}"
         path = results / match[2] / "data.json"
         if not path.is_file():
             return match[0]
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            text = block(data)
-        except (ValueError, KeyError) as error:
-            raise RecordError(f"{path}: {error!r}; run the experiment again") from error
         names.append(match[2])
-        return f"{match[1]}{text}{match[3]}"
+        return f"{match[1]}{read(path, block)}{match[3]}"
 
     return MARKED.sub(replaced, document), names
 

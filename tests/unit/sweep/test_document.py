@@ -34,6 +34,14 @@ def test_results_stand_between_their_marks(tmp_path: Path) -> None:
     assert filled(text, tmp_path)[0] == text
 
 
+def test_the_summary_has_a_row_for_each_result_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "data.json").write_text(json.dumps(DATA), encoding="utf-8")
+    text, names = filled("<!-- summary -->\n<!-- /summary -->\n" + DOCUMENT, tmp_path)
+    assert names == ["one"]
+    assert "|---|---|---|---|\n| one | 3 | it works | supported |\n<!-- /summary -->" in text
+
+
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "data.json").write_text("{}", encoding="utf-8")
