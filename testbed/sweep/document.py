@@ -3,7 +3,7 @@
     python -m testbed.sweep.document docs/experiments.md measurements/paper/results
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stands what experiment NAME says, between the marks of `summary` the
-verdicts of all that are there; everything else is left as it is. Figures go to the folder `figures` beside the document.
+verdicts of all that are there; everything else is left as it is. Figures go to `figures` beside the document.
 """
 
 from __future__ import annotations
