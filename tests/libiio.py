@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from testbed.errors import RadioError
-from testbed.radio.pluto import libraries
+from testbed.radio.pluto_connect import libraries
 
 
 def need_libiio() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from testbed.campaign import Campaign
 from testbed.radio.calibration import read_calibration
-from testbed.radio.pluto import connect, describe, resolve
+from testbed.radio.pluto_connect import connect, describe, resolve
 from testbed.radio.pluto_steps import PlutoOptions
 
 

@@ -52,7 +52,7 @@ def virtual_pluto(
 def scan(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
     """Find Plutos: URI, serial, model, firmware, temperature, tuning range."""
     with errors_as_sentences():
-        from testbed.radio.pluto import scan as find
+        from testbed.radio.pluto_connect import scan as find
 
         found = [asdict(one) for one in find()]
         if as_json:

@@ -10,8 +10,9 @@ import numpy as np
 from testbed.errors import RadioError
 from testbed.radio import pluto_steps as steps
 from testbed.radio.base import RadioSettings
-from testbed.radio.pluto import PlutoRadio, connect, describe, libraries, resolve
+from testbed.radio.pluto import PlutoRadio
 from testbed.radio.pluto_attributes import Attributes
+from testbed.radio.pluto_connect import connect, describe, libraries, resolve
 
 COLD_C, HOT_C = 5.0, 85.0
 LOOPBACK = RadioSettings(sample_rate_hz=4e6, centre_hz=2.45e9, transmit_gain_db=-89.75, receive_gain_db=0.0)

@@ -1,4 +1,4 @@
-"""An ADALM-PLUTO, through pyadi-iio and libiio: the only module that knows either.
+"""An ADALM-PLUTO, through pyadi-iio and libiio.
 
 At the door samples are complex64 with full scale 1.0; inside they are 16-bit codes, of which the converters use
 12: the upper ones on the way out, the lower ones on the way in. A capture is one block of the receiver's memory,
@@ -12,138 +12,27 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
 
-from testbed.errors import AddressError, RadioError
+from testbed.errors import RadioError
 from testbed.radio import pluto_steps as steps
 from testbed.radio.base import Capture, RadioSettings, Samples, checked_samples
 from testbed.radio.guard import NOTHING, TransmitPermit, check_transmit
 from testbed.radio.pluto_attributes import Attributes, failing
-from testbed.radio.pluto_failure import explain, remedy
+from testbed.radio.pluto_connect import CALL_TIMEOUT_S, connect, libraries, resolve
 from testbed.radio.pluto_steps import PlutoOptions
 from testbed.radio.quiet import keep_quiet, let_go
 
-OLDEST_LIBRARY: Final = (0, 23)
-CALL_TIMEOUT_S: Final = 1.0
-"""Of one exchange; a call that has to end a buffer after a timeout takes two of them."""
 LARGEST_BLOCK: Final = (1 << 24) - 4096
 """Samples; the kernel module gives 64 MiB."""
 TRANSMIT_CODES: Final = 32767
 RECEIVE_CODES: Final = 2048
 STATUS_REGISTER: Final = 0x80000088
 OVERFLOW_BIT: Final = 4
-USUAL_URIS: Final = ("ip:192.168.2.1", "ip:pluto.local")
-FORMS: Final = "pluto:ip:HOST[:PORT], pluto:usb:BUS.DEVICE.INTERFACE, pluto:serial:SERIAL"
-
-
-def libraries() -> tuple[Any, Any]:
-    """pyadi-iio and pylibiio, imported.
-
-    Raises:
-        RadioError: one of them or the C library is missing or of a wrong version; it names the command that mends it.
-    """
-    try:
-        import adi
-        import iio
-    except (ImportError, OSError, AttributeError) as error:
-        raise RadioError(f"a Pluto needs pyadi-iio and libiio ({error}); {remedy(error)}") from error
-    if not OLDEST_LIBRARY <= tuple(iio.version[:2]) < (1, 0):
-        raise RadioError(f"libiio {iio.version[2]} does not fit, 0.23 … 0.26 do; run: apt-get install libiio0")
-    return adi, iio
-
-
-def connect(uri: str) -> Any:  # noqa: ANN401  (iio.Context carries no types)
-    """The context of a Pluto at a libiio URI.
-
-    Raises:
-        RadioError: refused, unreachable, busy, unknown, or not a Pluto; each says which.
-    """
-    _, iio = libraries()
-    try:
-        context = iio.Context(uri)
-    except OSError as error:
-        raise RadioError(f"{uri}: {explain(error)}") from error
-    names = {device.name for device in context.devices}
-    if missing := {steps.PHY, steps.RECEIVER, steps.TRANSMITTER} - names:
-        raise RadioError(f"{uri} is not a Pluto: it has no {', '.join(sorted(missing))}")
-    context.set_timeout(round(1000 * CALL_TIMEOUT_S))
-    return context
-
-
-def resolve(address: str, uris: Iterable[str] = USUAL_URIS) -> str:
-    """The libiio URI of an address; a serial number is looked for on USB and at `uris`.
-
-    Raises:
-        AddressError: not of the form of a Pluto's address.
-        RadioError: no unit of that serial number answers.
-    """
-    scheme, _, rest = address.partition(":")
-    kind, _, place = rest.partition(":")
-    if scheme != "pluto" or kind not in ("ip", "usb", "serial") or not place:
-        raise AddressError(f"radio address {address!r} is not one of: {FORMS}")
-    if kind != "serial":
-        return rest
-    found = scan(uris)
-    for one in found:
-        if one.serial == place:
-            return one.uri
-    seen = ", ".join(one.serial for one in found) or "none at all"
-    raise RadioError(f"no Pluto of serial {place} answers (seen: {seen}); run: testbed scan")
-
-
-@dataclass(frozen=True)
-class Found:
-    """A Pluto that answered: where, who, and how it is."""
-
-    uri: str
-    serial: str
-    model: str
-    firmware: str
-    temperature_c: float
-    tuning_hz: tuple[float, float]
-
-
-def scan(uris: Iterable[str] = USUAL_URIS) -> list[Found]:
-    """Every Pluto on USB, announced in the network, or at one of `uris`; each serial number once.
-
-    Raises:
-        RadioError: the libraries are missing.
-    """
-    _, iio = libraries()
-    found: dict[str, Found] = {}
-    announced: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        announced = iio.scan_contexts()
-    for uri in (*announced, *uris):
-        with contextlib.suppress(RadioError):
-            one = describe(uri, connect(uri))
-            found.setdefault(one.serial or uri, one)
-    return list(found.values())
-
-
-def describe(uri: str, context: Any) -> Found:  # noqa: ANN401
-    """What a context says of its unit.
-
-    Raises:
-        RadioError: it does not answer.
-    """
-    phy = Attributes(context)
-    low, _, high = phy.read(steps.phy("altvoltage0", True, "frequency_available", "")).strip("[]").split()
-    celsius = float(phy.read(steps.phy("temp0", False, "input", ""))) / 1000
-    about = context.attrs
-    return Found(
-        uri=uri,
-        serial=about.get("hw_serial", ""),
-        model=about.get("hw_model", "unknown"),
-        firmware=about.get("fw_version", "unknown"),
-        temperature_c=celsius,
-        tuning_hz=(float(low), float(high)),
-    )
 
 
 def silence_context(context: Any) -> None:  # noqa: ANN401
@@ -168,7 +57,7 @@ class PlutoRadio:
     """A Pluto behind the `Radio` verbs; silent from the moment it is opened.
 
     Args:
-        address: one of FORMS.
+        address: as `testbed.radio.pluto_connect.resolve` takes it.
         permit: what it may transmit; by default nothing.
         options: filter, crystal correction, gain mode, tracking.
 
@@ -185,6 +74,9 @@ class PlutoRadio:
         self._lock = threading.RLock()
         self._curfew: threading.Timer | None = None
         self._sdr: Any = None
+        self._known: Attributes | None = None
+        self._closed = False
+        self._reconnected = False
         self._connect()
         keep_quiet(self)
         try:
@@ -228,7 +120,7 @@ class PlutoRadio:
             self._settings = None
             self.silence()
             self._attributes.carry_out(order)
-            self._settings = settings
+            self._settings, self._reconnected = settings, False
 
     def transmit(self, samples: Samples) -> None:
         """Repeat `samples` (n,) until silenced, or until the permit's longest airtime is over.
@@ -245,9 +137,10 @@ class PlutoRadio:
         codes = np.rint(wave * np.float32(TRANSMIT_CODES))
         with self._lock, self._silent_on_failure():
             self.silence()
-            self._sdr.tx_cyclic_buffer = True
+            self._tune_again()
+            self._live.tx_cyclic_buffer = True
             with failing(f"{self._uri}: transmit"):
-                self._sdr.tx(np.tile(codes, 1 + codes.size % 2))
+                self._live.tx(np.tile(codes, 1 + codes.size % 2))
             self._attributes.carry_out((steps.power_step(off=False), steps.gain_step(settings.transmit_gain_db)))
             self._curfew = threading.Timer(self._permit.longest_airtime_s, self.silence)
             self._curfew.daemon = True
@@ -265,11 +158,12 @@ class PlutoRadio:
                 self._curfew = None
             try:
                 self._attributes.carry_out(steps.mute_steps())
-                self._sdr.tx_destroy_buffer()
+                self._live.tx_destroy_buffer()
                 self._attributes.carry_out((steps.power_step(off=True),))
             except RadioError:
+                self._reconnected = True
                 self._connect()
-                silence_context(self._sdr.ctx)
+                silence_context(self._live.ctx)
 
     def receive(self, count: int) -> Capture:
         """The next `count` samples, in one block that begins after this call.
@@ -284,6 +178,7 @@ class PlutoRadio:
         if count + drop > LARGEST_BLOCK:
             raise RadioError(f"count = {count} exceeds {LARGEST_BLOCK - drop}: capture in parts")
         with self._lock:
+            self._tune_again()
             started = time.monotonic()
             codes, overflow = self._block(count + drop, settings)
             gain_db = self._gain_db(settings)
@@ -299,26 +194,28 @@ class PlutoRadio:
         """
         wave = checked_samples(samples)
         settings = self._tuned()
-        switch = self._sdr.ctx.find_device(steps.PHY).debug_attrs["loopback"]
         with self._lock, self._silent_on_failure(), failing(f"{self._uri}: loopback"):
             self.silence()
+            self._tune_again()
+            switch = self._live.ctx.find_device(steps.PHY).debug_attrs["loopback"]
             switch.value = "1"
             try:
-                self._sdr.tx_cyclic_buffer = True
-                self._sdr.tx(np.rint(wave * np.float32(TRANSMIT_CODES + 1)))
+                self._live.tx_cyclic_buffer = True
+                self._live.tx(np.rint(wave * np.float32(TRANSMIT_CODES + 1)))
                 codes, _ = self._block(2 * wave.size, settings)
             finally:
-                self._sdr.tx_destroy_buffer()
+                self._live.tx_destroy_buffer()
                 switch.value = "0"
         return np.asarray(codes[wave.size :] / RECEIVE_CODES, np.complex64)
 
     def close(self) -> None:
         """Off the air and let go; never raises, and may be called again."""
         with self._lock:
-            if self._sdr is None:
+            if self._closed:
                 return
             with contextlib.suppress(RadioError):
                 self.silence()
+            self._closed = True
             self._drop()
             let_go(self)
 
@@ -334,24 +231,48 @@ class PlutoRadio:
 
     @property
     def _attributes(self) -> Attributes:
+        if self._known is None:
+            raise RadioError(self._gone())
+        return self._known
+
+    @property
+    def _live(self) -> Any:  # noqa: ANN401
         if self._sdr is None:
-            raise RadioError(f"{self._address} is closed: open it again")
-        return Attributes(self._sdr.ctx)
+            raise RadioError(self._gone())
+        return self._sdr
+
+    def _gone(self) -> str:
+        what = "is closed: open it again" if self._closed else "does not answer any more: check cable and power"
+        return f"{self._address} {what}"
 
     def _connect(self) -> None:
         """Connect, or connect anew."""
         self._drop()
+        if self._closed:
+            raise RadioError(self._gone())
         adi, _ = libraries()
         context = connect(self._uri)
         with failing(self._uri):
             self._sdr = adi.Pluto(uri_ctx=context)
+        self._known = Attributes(context)
 
     def _drop(self) -> None:
         """Buffers go before their context: the other way round the interpreter crashes when it ends."""
         if self._sdr is not None:
             self._sdr.rx_destroy_buffer()
             self._sdr.tx_destroy_buffer()
-        self._sdr = None
+        self._sdr = self._known = None
+
+    def _tune_again(self) -> None:
+        """A unit that was lost and is back may have been restarted: it is what its firmware starts with."""
+        settings = self._tuned()
+        if not self._reconnected:
+            return
+        try:
+            self.configure(settings)
+        except RadioError:
+            self._settings, self._reconnected = settings, True  # and again before the next use
+            raise
 
     def _tuned(self) -> RadioSettings:
         if self._settings is None:
@@ -370,16 +291,17 @@ class PlutoRadio:
     def _block(self, count: int, settings: RadioSettings) -> tuple[Any, bool]:
         """One block of `count` samples as complex codes, and whether the converter lost any."""
         seconds = count / settings.sample_rate_hz
-        receiver = self._sdr.ctx.find_device(steps.RECEIVER)
+        sdr = self._live
+        receiver = sdr.ctx.find_device(steps.RECEIVER)
         with failing(f"{self._uri}: receive"):
-            self._sdr.ctx.set_timeout(round(1000 * (CALL_TIMEOUT_S + 2 * seconds)))
+            sdr.ctx.set_timeout(round(1000 * (CALL_TIMEOUT_S + 2 * seconds)))
             receiver.set_kernel_buffers_count(1)
             receiver.reg_write(STATUS_REGISTER, OVERFLOW_BIT)
-            self._sdr.rx_buffer_size = count
+            sdr.rx_buffer_size = count
             try:
-                codes = self._sdr.rx()
+                codes = sdr.rx()
             finally:
-                self._sdr.rx_destroy_buffer()
+                sdr.rx_destroy_buffer()
             lost = bool(receiver.reg_read(STATUS_REGISTER) & OVERFLOW_BIT)
         return codes, lost and self.overflow_detection
 
@@ -391,7 +313,7 @@ class PlutoRadio:
 
     def _clears(self) -> bool:
         """Whether the overflow bit can be cleared: where it cannot, it tells nothing."""
-        receiver = self._sdr.ctx.find_device(steps.RECEIVER)
+        receiver = self._live.ctx.find_device(steps.RECEIVER)
         with failing(f"{self._uri}: status register"):
             receiver.reg_write(STATUS_REGISTER, OVERFLOW_BIT)
             return not receiver.reg_read(STATUS_REGISTER) & OVERFLOW_BIT

@@ -12,10 +12,11 @@ from testbed.radio.pluto_steps import Step, mismatch
 
 
 class Attributes:
-    """Attributes of a context, written and read back step by step."""
+    """Attributes of a context, written and read back step by step; each is looked up once, which is the slow part."""
 
     def __init__(self, context: Any) -> None:  # noqa: ANN401
         self._context = context
+        self._found: dict[tuple[str, str, bool, str], Any] = {}
 
     def read(self, step: Step) -> str:
         """The value in force; RadioError where the unit does not tell it."""
@@ -43,10 +44,12 @@ class Attributes:
                 raise RadioError(f"{wrong}; restart the unit, or choose a value that it has")
 
     def _find(self, step: Step) -> Any:  # noqa: ANN401
-        device = self._context.find_device(step.device)
-        if not step.channel:
-            return device.attrs[step.name]
-        return device.find_channel(step.channel, step.output).attrs[step.name]
+        where = step.device, step.channel, step.output, step.name
+        if where not in self._found:
+            device = self._context.find_device(step.device)
+            place = device.find_channel(step.channel, step.output) if step.channel else device
+            self._found[where] = place.attrs[step.name]
+        return self._found[where]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ The order keeps calibration tones, retuning and leftovers of an earlier program 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,8 +95,8 @@ def power_step(off: bool) -> Step:
 
 
 def gain_step(gain_db: float) -> Step:
-    """Transmit gain, which the unit rounds to quarters of a dB."""
-    return phy("voltage0", True, "hardwaregain", f"{gain_db:.2f}", 0.26)
+    """Transmit gain in quarters of a dB, never more than asked for: the unit itself would round towards more power."""
+    return phy("voltage0", True, "hardwaregain", f"{math.floor(4 * gain_db) / 4:.2f}", 0.01)
 
 
 def configure_steps(settings: RadioSettings, options: PlutoOptions) -> tuple[Step, ...]:

@@ -15,11 +15,13 @@ import pytest
 from testbed.errors import AddressError, RadioError, TransmitRefused
 from testbed.radio.base import RadioSettings
 from testbed.radio.guard import TransmitPermit
-from testbed.radio.pluto import PlutoRadio, make_quiet, resolve, scan
+from testbed.radio.pluto import PlutoRadio, make_quiet
+from testbed.radio.pluto_connect import resolve, scan
 from testbed.radio.pluto_steps import PlutoOptions
 from testbed.virtual_pluto.faults import Fault
 from testbed.virtual_pluto.serve import serving
 from testbed.virtual_pluto.server import Server
+from testbed.virtual_pluto.state import State
 from testbed.virtual_pluto.unit import Unit
 from tests.libiio import need_libiio
 from tests.unit.virtual_pluto.wires import air
@@ -318,3 +320,48 @@ def test_missing_libraries_are_named_with_the_command_that_mends_it(sabotage: st
     assert done.returncode == 1
     assert words in done.stderr.splitlines()[-1]
     assert "testbed.errors.RadioError" in done.stderr.splitlines()[-1]
+
+
+def test_a_unit_that_was_restarted_is_tuned_again_before_it_is_used(servers: list[Server]) -> None:
+    unit = servers[0].unit
+    for use in (lambda radio: radio.transmit(TONE), lambda radio: radio.receive(100)):
+        with opened(servers[0]) as radio:
+            radio.configure(SETTINGS)
+            unit.state = State()  # as its firmware starts: other frequency, rate and gain, transmitter on
+            unit.settle()
+            servers[0].disconnect()
+            wait_until(lambda: not servers[0].connections())
+            radio.silence()
+            assert unit.state.receive_rate_hz != SETTINGS.sample_rate_hz
+            use(radio)
+            assert unit.state.receive_rate_hz == SETTINGS.sample_rate_hz
+            assert unit.state.transmit_hz == SETTINGS.centre_hz
+            for segment in unit.aether.segments():
+                assert (segment.carrier_hz, segment.gain_db) == (SETTINGS.centre_hz, SETTINGS.transmit_gain_db)
+
+
+def test_a_connection_that_breaks_in_a_transmission_does_not_leave_it_untuned(servers: list[Server]) -> None:
+    unit = servers[0].unit
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        unit.state = State()
+        servers[0].disconnect()
+        radio.transmit(TONE)  # silences first, finds the connection broken, connects, tunes
+        assert unit.state.transmit_hz == SETTINGS.centre_hz
+        assert unit.state.attenuation_mdb == 20_000
+
+
+def test_a_unit_that_never_comes_back_is_an_error_at_every_verb(servers: list[Server]) -> None:
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        servers[0].unit.faults.protocol.append(Fault("PRINT", disconnect=True, times=1000))
+        servers[0].disconnect()
+        for verb in (radio.silence, lambda: radio.receive(10), lambda: radio.transmit(TONE), radio.xo_correction_hz):
+            with pytest.raises(RadioError):
+                verb()
+        with pytest.raises(RadioError, match="connection broke|check cable"):
+            radio.receive(10)
+        servers[0].unit.faults.protocol.clear()
+    assert is_quiet(servers[0].unit)  # leaving tried once more
+    with pytest.raises(RadioError, match="is closed"):
+        radio.silence()

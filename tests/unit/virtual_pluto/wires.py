@@ -17,6 +17,15 @@ class MemoryWire:
         self._sent = sent
         self.received = b""
 
+    def feed(self, sent: bytes) -> None:
+        """More from the client."""
+        self._sent += sent
+
+    def taken(self) -> bytes:
+        """What the client got since it last looked."""
+        received, self.received = self.received, b""
+        return received
+
     def line(self, longest: int) -> bytes:
         end = self._sent.find(b"\n") + 1 or len(self._sent)
         taken, self._sent = self._sent[: min(end, longest)], self._sent[min(end, longest) :]
