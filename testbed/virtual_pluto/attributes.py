@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from testbed.virtual_pluto.description import PHY, RECEIVER, TRANSMITTER, XADC, Device, devices, find
@@ -58,6 +58,7 @@ def named(attribute: Attribute) -> tuple[Device, dict[str, str]]:
     return device, {name: prefix + name for name in own}
 
 
+@lru_cache(maxsize=1024)
 def find_rule(attribute: Attribute) -> tuple[str, Rule]:
     """The file of one attribute, and its rule; ENOENT for a name that the place has not."""
     device, files = named(attribute)

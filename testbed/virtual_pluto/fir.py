@@ -8,6 +8,7 @@ RTX bbpll dac t2 t1 tf txsamp, RRX …, BWTX hz, BWRX hz      optional
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -49,6 +50,7 @@ class Fir:
         return f"FIR Rx: {len(self.receive)},{self.decimation} Tx: {len(self.transmit)},{self.interpolation}"
 
 
+@functools.lru_cache(maxsize=64)
 def parse_fir(text: str) -> Fir:
     """The filters of a configuration.
 

@@ -8,6 +8,7 @@ as C does: leading digits count, the rest is ignored. What the genuine server re
 from __future__ import annotations
 
 import errno
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -142,6 +143,7 @@ SIZES: Final = {
 """How many words may follow each verb."""
 
 
+@functools.lru_cache(maxsize=1024)  # clients repeat themselves
 def parse(line: bytes) -> Command | None:
     """The command on one line, or None for an empty one.
 

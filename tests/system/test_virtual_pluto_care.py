@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import RadioError
-from testbed.radio.calibration import measure_ppm
+from testbed.radio.calibration import measure_ppm, read_calibration
 from testbed.radio.doctor import examine_pluto
 from testbed.radio.pluto import PlutoRadio
-from testbed.radio.pluto_calibrate import calibrate, options_for
+from testbed.radio.pluto_calibrate import calibrate
+from testbed.radio.pluto_steps import PlutoOptions
 from testbed.virtual_pluto.faults import Fault
 from testbed.virtual_pluto.serve import serving
 from testbed.virtual_pluto.server import Server
@@ -36,8 +37,10 @@ def test_a_calibrated_unit_agrees_with_the_reference(servers: list[Server], tmp_
     assert [result.ppm for result in results] == pytest.approx([-11.4, 4.1], abs=0.01)
     assert [result.gain_slope for result in results] == pytest.approx([1.0, 1.0], abs=0.02)
     for result, address in zip(results, addresses[1:], strict=True):
-        options, warning = options_for(result.serial, tmp_path, TODAY)
+        known, warning = read_calibration(tmp_path, result.serial, TODAY)
         assert warning is None
+        assert known == result
+        options = PlutoOptions(xo_correction_hz=result.xo_correction_hz)
         with PlutoRadio(addresses[0], PERMIT) as reference, PlutoRadio(address, options=options) as unit:
             assert abs(measure_ppm(reference, unit, SETTINGS)) < 0.03  # a step of xo_correction is 0.025 ppm
     assert all(is_quiet(server.unit) for server in servers)

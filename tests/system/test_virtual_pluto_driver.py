@@ -359,7 +359,7 @@ def test_a_unit_that_never_comes_back_is_an_error_at_every_verb(servers: list[Se
         for verb in (radio.silence, lambda: radio.receive(10), lambda: radio.transmit(TONE), radio.xo_correction_hz):
             with pytest.raises(RadioError):
                 verb()
-        with pytest.raises(RadioError, match="connection broke|check cable"):
+        with pytest.raises(RadioError, match=r"connection broke|check cable"):
             radio.receive(10)
         servers[0].unit.faults.protocol.clear()
     assert is_quiet(servers[0].unit)  # leaving tried once more
