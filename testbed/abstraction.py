@@ -84,6 +84,10 @@ class AbstractFleet(RollCall):
         """Nobody who was lost is waited for."""
         return []
 
+    def why_missing(self, node: int) -> str:
+        """Why a node that was dropped has not come back."""
+        return "nobody comes back within a batch"
+
     def gate(self, layer: int, sources: Collection[int]) -> dict[int, Gated]:
         """Attention and gate of `layer`; `sources` are the living, who are all at the same layer."""
         self._gathered[:] = 0.0

@@ -50,6 +50,9 @@ class NodesTable(Table):
         0, ge=0, description="n > 0: passes come in fours, a passage with its last n bytes right and three times wrong"
     )
     context: int = Field(48, ge=0, le=4096, description="bytes before the tokens, read by the own expert")
+    patience_s: Positive | None = Field(
+        None, le=3600, description="a node that takes longer for a request is left out; unset = from earlier answers"
+    )
     compute_energy_j: list[NonNegative] | NonNegative = Field(
         default_factory=lambda: [0.1e-9, 0.2e-9, 0.3e-9, 0.4e-9],
         description="energy of one token at each node; one number serves all",

@@ -21,7 +21,7 @@ from testbed.protocol import Aggregated, Gated, Node, Prediction, Reception, Sen
 
 T = TypeVar("T")
 
-RETURNS = 10
+RETURNS = 4
 """How often a node may come back within one batch."""
 
 
@@ -58,6 +58,10 @@ class Crew(Protocol):
 
     def missing(self) -> list[int]:
         """Indices of the nodes that were dropped and may still come back with their tokens."""
+        ...
+
+    def why_missing(self, node: int) -> str:
+        """Why a node that was dropped has not come back."""
         ...
 
     def sound(self, numbers: Sequence[int], used: int) -> tuple[Measured, float]:
@@ -148,12 +152,12 @@ class Care:
     Attributes:
         on_lost: told the number of a node when it is dropped.
         back: whether a node that was dropped is there again.
-        expected: whether it may still come back.
+        given_up: why it will not come back, empty while it may.
     """
 
     on_lost: Callable[[int], None] = lambda node: None
     back: Callable[[int], bool] = lambda node: False
-    expected: Callable[[int], bool] = lambda node: False
+    given_up: Callable[[int], str] = lambda node: "nobody starts it again"
 
 
 class Fleet(RollCall):
@@ -212,7 +216,13 @@ class Fleet(RollCall):
     def missing(self) -> list[int]:
         """Indices of the nodes that were dropped and may still come back with their tokens."""
         gone = [k for k, living in enumerate(self._alive) if not living and self._returns[k] < RETURNS]
-        return [k for k in gone if self._care.back(k) or self._care.expected(k)]
+        return [k for k in gone if self._care.back(k) or not self._care.given_up(k)]
+
+    def why_missing(self, node: int) -> str:
+        """Why a node that was dropped has not come back."""
+        if self._returns[node] >= RETURNS:
+            return "it failed too often"
+        return self._care.given_up(node) or "it was waited for in vain"
 
     def sound(self, numbers: Sequence[int], used: int) -> tuple[Measured, float]:
         """Each live node in turn sounds its radio, all others listen."""

@@ -17,9 +17,7 @@ def sentence(error: ValidationError, table: type[BaseModel]) -> str:
     return "; ".join(_complaint(one["loc"], one["type"], one["msg"], one["input"], table) for one in found)
 
 
-def _complaint(
-    place: tuple[int | str, ...], kind: str, message: str, value: object, table: type[BaseModel]
-) -> str:
+def _complaint(place: tuple[int | str, ...], kind: str, message: str, value: object, table: type[BaseModel]) -> str:
     message = message.removeprefix("Value error, ")
     key = ".".join(str(part) for part in place)
     if kind == "extra_forbidden":

@@ -25,7 +25,7 @@ from testbed.radio.guard import TransmitPermit
 from testbed.radio.tape import Informed, nobody
 from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
-from testbed.worker import Worker, WorkerSettings
+from testbed.worker import Shelf, Worker, WorkerSettings
 
 CHECKSUM_BITS = 32
 
@@ -68,7 +68,7 @@ def notes(campaign: Campaign, model: Model) -> list[str]:
     return found
 
 
-def worker(campaign: Campaign, model: Model, nodes: Sequence[int]) -> Worker:
+def worker(campaign: Campaign, model: Model, nodes: Sequence[int], shelf: Shelf | None = None) -> Worker:
     """The model's part of `nodes`."""
     settings = WorkerSettings(
         quantisation=campaign.model.quantisation,
@@ -76,7 +76,7 @@ def worker(campaign: Campaign, model: Model, nodes: Sequence[int]) -> Worker:
         experts=campaign.nodes.count,
     )
     texts = np.stack([passages(campaign, model, k) for k in nodes])
-    return Worker(nodes, [part_for(model, k) for k in nodes], settings, texts, campaign.nodes.context)
+    return Worker(nodes, [part_for(model, k) for k in nodes], settings, texts, campaign.nodes.context, shelf)
 
 
 def round_settings(campaign: Campaign, model: Model) -> RoundSettings:
@@ -161,11 +161,14 @@ def passages(campaign: Campaign, model: Model, node: int) -> NDArray[np.uint8]:
     return draw_passages(domain, campaign.passes, length, rng)
 
 
-def local_node(campaign: Campaign, model: Model, index: int, radio: Radio) -> LocalNode:
-    """Node `index` on an open radio, which is tuned here, and told what it is used for if it wants to know."""
+def local_node(campaign: Campaign, model: Model, index: int, radio: Radio, shelf: Shelf | None = None) -> LocalNode:
+    """Node `index` on an open radio, which is tuned here, and told what it is used for if it wants to know.
+
+    `shelf` keeps its tokens between layers.
+    """
     radio.configure(radio_settings(campaign))
     return LocalNode(
-        worker(campaign, model, [index]),
+        worker(campaign, model, [index], shelf),
         radio,
         campaign.ofdm_grid(),
         campaign.transmission.repetitions,

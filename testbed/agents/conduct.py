@@ -131,7 +131,8 @@ def conduct(
         for k, layers in enumerate(done):
             if left := campaign.nodes.tokens * (max(done) - layers):
                 totals.miss(left)
-                crew.note(f"node {k} did not come back: its {campaign.nodes.tokens} tokens end before layer {layers}")
+                tokens = campaign.nodes.tokens
+                crew.note(f"{tokens} tokens of node {k} ended before layer {layers}: {crew.why_missing(k)}")
         if stopping() or not crew.alive():
             break
     return totals

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -15,14 +16,14 @@ from testbed.agents.agent import Setup
 from testbed.agents.assemble import air_settings
 from testbed.agents.calibrated import Calibrated
 from testbed.agents.processes import Children
+from testbed.agents.ward import Ward
 from testbed.agents.warm import warm_scheduler
 from testbed.campaign import VIRTUAL, Campaign
-from testbed.errors import LinkError, RadioError
+from testbed.errors import LinkError
 from testbed.fleet import Care, Fleet
 from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
-from testbed.link.remote import RemoteNode
-from testbed.radio.pluto import make_quiet
+from testbed.link.remote import Patience, RemoteNode
 from testbed.radio.pluto_steps import PlutoOptions
 
 JOIN_S = 120.0
@@ -72,20 +73,19 @@ def remote_fleet(
             msgspec.json.encode(Setup(campaign.text(), *its)).decode()
             for its in zip(radios, [air] * K, options, strict=True)
         ]
+        state = Path(stack.enter_context(TemporaryDirectory(prefix="testbed-")))
         hub = stack.enter_context(Hub(HUB_ADDRESS, server_keys(keys, K), K, setups))
-        for k in range(K):
-            words = ["agent", f"--connect={hub.address}", f"--index={k}", f"--keys={keys}"]
-            children.start(f"node-{k}", words if iq is None else [*words, f"--iq={iq}"])
+        ward = stack.enter_context(Ward(hub, children, [_guard(hub.address, k, keys, state, iq) for k in range(K)]))
         warm_scheduler()
-        _wait_joined(hub, children)
-        yield Fleet([RemoteNode(hub, k) for k in range(K)], pool.map, Care(lambda k: _take_off_the_air(radios[k])))
+        _wait_joined(hub, ward)
+        care = Care(back=lambda k: hub.incarnation(k) != 0, given_up=ward.given_up)
+        patience = Patience(campaign.nodes.patience_s)
+        yield Fleet([RemoteNode(hub, k, patience) for k in range(K)], pool.map, care)
 
 
-def _take_off_the_air(radio: str) -> None:
-    """Whose agent died may still transmit: a real radio is silenced from here. On the simulated air that has ended."""
-    if radio.startswith("pluto:"):
-        with contextlib.suppress(RadioError):
-            make_quiet(radio)
+def _guard(connect: str, node: int, keys: Path, state: Path, iq: Path | None) -> list[str]:
+    where = [f"--keys={keys}", f"--state={state / f'node-{node}'}", *([] if iq is None else [f"--iq={iq}"])]
+    return ["agent", f"--connect={connect}", f"--index={node}", *where, "--with-parent"]
 
 
 def _start_air(campaign: Campaign, children: Children, keys: Path) -> tuple[str | None, list[str]]:
@@ -101,9 +101,13 @@ def _start_air(campaign: Campaign, children: Children, keys: Path) -> tuple[str 
     return children.next_line("air", JOIN_S), [radio.address] * K
 
 
-def _wait_joined(hub: Hub, children: Children) -> None:
-    try:
-        hub.wait_joined(JOIN_S)
-    except LinkError as error:
-        words = [f"{name} ended: {children.last_words(name)}" for name in children.ended()]
-        raise LinkError("; ".join([str(error), *words])) from error
+def _wait_joined(hub: Hub, ward: Ward) -> None:
+    """Until all nodes are there; a node that never will be is not waited for."""
+    deadline = time.monotonic() + JOIN_S
+    while not all(hub.alive()):
+        lost = [f"node {k} {reason}" for k, reason in ward.lost().items()]
+        if lost:
+            raise LinkError("; ".join(lost))
+        if time.monotonic() >= deadline:
+            hub.wait_joined(0.0)
+        time.sleep(0.01)

@@ -50,9 +50,7 @@ class RecordedWorld:
         at = valid[:, :, None]
         return replace(now, h=now.h * at, noise=now.noise * at, snr=now.snr * at, valid=valid)
 
-    def heard(
-        self, frames: Frames, seconds: NDArray[np.float64], used: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def heard(self, frames: Frames, seconds: NDArray[np.float64], used: NDArray[np.int64]) -> NDArray[np.float64]:
         """As it was measured then: a recording stands still within a round."""
         sender, destination = frames.sender[frames.holder], frames.destination[frames.holder]
         return self._now.snr[sender, destination, used].astype(np.float64)

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import numpy as np
 
 from testbed.csi.sound import sound
+from testbed.errors import RadioError
 from testbed.ofdm.frame import Header, Link, demodulate, modulate
 from testbed.ofdm.grid import PRESETS
 from testbed.ofdm.sounding import sounding_frame
 from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import RadioSettings
+from testbed.radio.pluto import libraries
 from testbed.schedule.fill import fill_idle
 from testbed.schedule.policy import schedule
 from testbed.schedule.problem import Problem
@@ -32,6 +37,7 @@ SETTINGS = AirSettings(
 )
 
 
+@functools.cache
 def warm_modem() -> None:
     """What a node uses: a sounding and a frame, there and back."""
     sound(GRID, np.tile(sounding_frame(GRID, Header(0, 0, 1), 2), 2))
@@ -41,6 +47,7 @@ def warm_modem() -> None:
         demodulate(GRID, np.tile(wave, 2), link)
 
 
+@functools.cache
 def warm_air() -> None:
     """What the simulated air uses."""
     air = Air(SETTINGS)
@@ -48,6 +55,16 @@ def warm_air() -> None:
         air.configure(unit, RadioSettings(GRID.sample_rate_hz, 2.45e9))
     air.transmit(0, np.full(600, 0.1, np.complex64))
     air.receive(1, 600)
+
+
+def warm_children() -> None:
+    """What the processes of a run use, before they are forked."""
+    from testbed.agents import agent, air, virtual  # noqa: F401 - loaded for the children
+
+    warm_modem()
+    warm_air()
+    with contextlib.suppress(RadioError):
+        libraries()
 
 
 def warm_scheduler() -> None:

@@ -18,12 +18,25 @@ def agent(
     index: Annotated[int, typer.Option(help="Number of this node.")],
     keys: Annotated[Path, typer.Option(help="Folder of keys.")],
     iq: Annotated[Path | None, typer.Option(help="Folder for recorded samples.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder for the node's tokens between layers.")] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
-    """One node: a radio and an expert, at the service of a controller."""
+    """One node: a radio and an expert, at the service of a controller, and the guard that keeps it alive or silent."""
     with errors_as_sentences():
         from testbed.agents.agent import run_agent
+        from testbed.agents.guard import Post
 
-        raise typer.Exit(run_agent(connect, index, keys, iq))
+        raise typer.Exit(run_agent(connect, Post(index, keys, state, with_parent, iq)))
+
+
+@app.command(hidden=True)
+def nursery() -> None:
+    """A warm process that forks the others of a run, as told over the socket at standard input."""
+    from testbed.agents.nursery import run_nursery
+    from testbed.agents.warm import warm_children
+    from testbed.cli.app import app as command
+
+    run_nursery(command, warm_children)
 
 
 @app.command(hidden=True)

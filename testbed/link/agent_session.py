@@ -69,7 +69,7 @@ class AgentSession:
             case Heartbeat() | Welcome() | Refused():
                 return []
             case Bye(reason=reason):
-                return [self._say(Bye("as told"), now), *self._end(reason)]
+                return [self._say(Bye("as told"), now), *self._end(reason, dismissed=True)]
             case body:
                 return self._request(message.request, body, now)
 
@@ -123,9 +123,9 @@ class AgentSession:
             return []
         return self._end(f"the controller was silent for {now - self._heard:.2f} s")
 
-    def _end(self, reason: str) -> list[AgentAction]:
+    def _end(self, reason: str, *, dismissed: bool = False) -> list[AgentAction]:
         self.state = "ended"
-        return [Ended(reason)]
+        return [Ended(reason, dismissed)]
 
     def _say(self, body: Hello | Heartbeat | Bye | Reply, now: float, request: int = 0) -> Say:
         self._said = now

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -15,9 +16,30 @@ from testbed.protocol import Aggregated, Gated, Node, Prediction, Reception, Sen
 
 R = TypeVar("R", bound=m.Message)
 
-TIMEOUT_S: Mapping[type[m.Message], float] = {m.Silence: 5.0}
-"""How long each verb may take; `OTHER_S` for the others. Generous: compiled code may have to be built."""
-OTHER_S = 30.0
+FIRST_S, SHORTEST_S, FACTOR = 30.0, 0.9, 10.0
+
+
+class Patience:
+    """How long nodes may take for a verb before they count as hanging; one for all nodes of a run.
+
+    With `limit_s` always that long. Else 30 s until a verb was answered for the first time, for compiled code may have
+    to be built; after that ten times the longest answer so far, at least 0.9 s.
+    """
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self._limit_s = limit_s
+        self._longest: dict[type[m.Message], float] = {}
+
+    def of(self, verb: type[m.Message]) -> float:
+        """Seconds."""
+        if self._limit_s is not None:
+            return self._limit_s
+        longest = self._longest.get(verb)
+        return FIRST_S if longest is None else min(FIRST_S, max(SHORTEST_S, FACTOR * longest))
+
+    def note(self, verb: type[m.Message], seconds: float) -> None:
+        """An answer took so long."""
+        self._longest[verb] = max(seconds, self._longest.get(verb, 0.0))
 
 
 class RemoteNode:
@@ -27,8 +49,8 @@ class RemoteNode:
     held raises `NodeLost` until the next of these two, even if another process has joined in its place.
     """
 
-    def __init__(self, hub: Hub, index: int, timeout_s: Mapping[type[m.Message], float] = TIMEOUT_S) -> None:
-        self._hub, self._index, self._timeout_s = hub, index, timeout_s
+    def __init__(self, hub: Hub, index: int, patience: Patience | None = None) -> None:
+        self._hub, self._index, self._patience = hub, index, patience or Patience()
         self._bound = 0
 
     @property
@@ -88,8 +110,9 @@ class RemoteNode:
         return self._ask(request, answer, self._bound)
 
     def _ask(self, request: m.Request, answer: type[R], incarnation: int = 0) -> R:
-        timeout_s = self._timeout_s.get(type(request), OTHER_S)
-        reply = self._hub.ask(self._index, request, timeout_s, incarnation=incarnation)
+        verb, start = type(request), time.monotonic()
+        reply = self._hub.ask(self._index, request, self._patience.of(verb), incarnation=incarnation)
+        self._patience.note(verb, time.monotonic() - start)
         if not isinstance(reply, answer):
             asked, got = type(request).__name__, type(reply).__name__
             raise NodeFailed(f"node {self._index} answered {asked} with {got}: install the same version")

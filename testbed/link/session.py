@@ -89,9 +89,10 @@ class Execute:
 
 @dataclass(frozen=True)
 class Ended:
-    """Agent: no longer a member, the radio must be silent. Comes once."""
+    """Agent: no longer a member, the radio must be silent. Comes once; `dismissed` where the run is over."""
 
     reason: str
+    dismissed: bool = False
 
 
 ControllerAction = Tell | Joined | Lost | Denied | Answered | Unanswered

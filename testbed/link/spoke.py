@@ -28,11 +28,15 @@ class Spoke:
         connect: address of the hub, "tcp://HOST:PORT".
         keys: the node's own pair and the controller's public key.
         index: node to join as; the hub refuses when it is not the node of that key.
+
+    Attributes:
+        dismissed: the last membership ended with the controller's farewell.
     """
 
     def __init__(self, connect: str, keys: ClientKeys, index: int) -> None:
         self._connect, self._keys, self._index = connect, keys, index
         self._membership: _Membership | None = None
+        self.dismissed = False
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +75,9 @@ class Spoke:
         if self._membership is None:
             raise LinkError(f"node {self._index} has not joined: call join first")
         try:
-            return self._membership.serve(handler, on_quiet)
+            ended = self._membership.serve(handler, on_quiet)
+            self.dismissed = ended.dismissed
+            return ended.reason
         finally:
             self.leave("stopped serving")
 
@@ -110,15 +116,15 @@ class _Membership:
                 f"node {self._session.index} could not join {self._where} in {deadline_s:g} s: {why}"
             ) from None
 
-    def serve(self, handler: Handler, on_quiet: Callable[[], None]) -> str:
+    def serve(self, handler: Handler, on_quiet: Callable[[], None]) -> Ended:
         with self._lock:
             self._on_quiet = on_quiet
             if self._ended.is_set():
                 on_quiet()
         while True:
             match self._inbox.get():
-                case Ended(reason):
-                    return reason
+                case Ended() as ended:
+                    return ended
                 case Execute(number, body) if not self._ended.is_set():
                     self._execute(handler, number, body)
 

@@ -59,7 +59,6 @@ class RecordShape:
             "data_subcarrier": len(self.data_frequency_hz),
         }
 
-
     def round_bytes(self, tokens: int, symbols: int = 0) -> int:
         """What a round with so many tokens takes: its arrays, in journal and record file."""
         lengths = {**self.sizes(), "time": 1, "token": tokens, "prediction": tokens, "symbol": symbols, "character": 64}

@@ -174,7 +174,6 @@ class Totals:
         """Failed over sent blocks; 0 where none was sent."""
         return self.failed / self.sent if self.sent else 0.0
 
-
     def with_round(self, record: RoundRecord) -> Totals:
         """These sums and one more round."""
         sent, failed, given_up = _blocks([record.forward, record.back])

@@ -69,15 +69,11 @@ def until_round(process: subprocess.Popen[str], number: int) -> None:
 
 
 def children_of(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """Agents by "agent K", the air, and the writer."""
+    """Agents by "agent K", their guards by "guard K", and the air."""
     found = {}
     for child in psutil.Process(process.pid).children(recursive=True):
-        words = child.cmdline()
-        if "agent" in words:
-            index = next(word.removeprefix("--index=") for word in words if word.startswith("--index="))
-            found[f"agent {index}"] = child
-        elif "air" in words:
-            found["air"] = child
+        if child.name().startswith(("agent ", "guard ")) or child.name() == "air":
+            found[child.name()] = child
     return found
 
 

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 from testbed.errors import LinkError, NodeFailed, NodeLost
-from testbed.link import messages
 from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, server_keys
-from testbed.link.remote import RemoteNode
+from testbed.link.remote import Patience, RemoteNode
 from testbed.protocol import Share, Slot
 from tests.reference.link_node import ReferenceNode
 from tests.system.link_process import read, start, wait_for
@@ -170,7 +169,7 @@ def test_a_stopped_process_is_noticed_fenced_silenced_and_let_in_again(bench: Be
 
 
 def test_a_node_that_hangs_at_work_is_lost_and_silenced_though_its_heart_beats(bench: Bench) -> None:
-    node = RemoteNode(bench.hub, 0, {messages.Compute: 1.2})
+    node = RemoteNode(bench.hub, 0, Patience(1.2))
     node.begin(0)
     begin = time.monotonic()
     with pytest.raises(NodeLost, match=r"node 0 did not answer 'compute' within 1\.2 s"):

@@ -42,7 +42,8 @@ def test_a_child_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None
 
 def test_a_child_that_says_nothing_is_not_waited_for_for_ever(tmp_path: Path, air: list[str]) -> None:
     with Children(tmp_path / "logs") as children:
-        psutil.Process(children.start("air", air).pid).suspend()
+        children.start("air", air)
+        psutil.Process(children.pid("air")).suspend()
         with pytest.raises(LinkError, match=r"air was not ready within 0\.2 s"):
             children.next_line("air", 0.2)
 
@@ -55,5 +56,5 @@ def test_a_child_that_does_not_listen_is_killed(
     with Children(tmp_path / "logs") as children:
         child = children.start("air", air)
         children.next_line("air", 60)
-        psutil.Process(child.pid).suspend()
+        psutil.Process(children.pid("air")).suspend()
     assert child.returncode == -9

@@ -91,7 +91,7 @@ def test_other_errors_are_not_swallowed(run_all: RunAll) -> None:
 
 def test_a_node_that_is_there_again_takes_up_its_tokens_within_the_batch(run_all: RunAll) -> None:
     nodes, lost = [Echo(k) for k in range(3)], list[int]()
-    care = Care(lost.append, back=lambda k: not nodes[k].gone, expected=lambda k: k == 2)
+    care = Care(lost.append, back=lambda k: not nodes[k].gone, given_up=lambda k: "" if k == 2 else "broken")
     fleet = Fleet(nodes, run_all, care)  # type: ignore[arg-type]
     nodes[1].gone = nodes[2].gone = True
     assert numbers(fleet) == {0: 0}

@@ -340,7 +340,7 @@ def test_bye_and_leave_end_it_with_a_farewell() -> None:
     session = serving()
     farewell, ended = session.received(to_agent(Bye("done")), 10.1)
     assert farewell.message.body == Bye("as told")
-    assert ended == Ended("done")
+    assert ended == Ended("done", dismissed=True)
     assert session.leave("again", 10.2) == []
     other = serving()
     assert bodies(other.leave("going", 10.1)) == [Bye("going")]
