@@ -13,6 +13,15 @@ from testbed.radio.pluto_steps import PlutoOptions
 
 
 @dataclass(frozen=True)
+class UnitCalibration:
+    """What is known of one unit: options for it, words for the record, and a sentence where that is none or old."""
+
+    options: PlutoOptions
+    words: str
+    warning: str | None
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """What the radios of a run are told beyond the campaign.
 
@@ -35,21 +44,22 @@ def calibrated(campaign: Campaign, today: date) -> Calibrated:
     """
     K, folder = campaign.nodes.count, Path(campaign.radio.calibration)
     addresses = campaign.radio.addresses or [""] * K
-    found = [_of_unit(address, folder, today) if address.startswith("pluto:") else None for address in addresses]
+    found = [of_unit(address, folder, today) if address.startswith("pluto:") else None for address in addresses]
     return Calibrated(
-        options=tuple(PlutoOptions() if one is None else one[0] for one in found),
-        record="; ".join(one[1] for one in found if one),
-        warnings=tuple(one[2] for one in found if one and one[2]),
+        options=tuple(PlutoOptions() if one is None else one.options for one in found),
+        record="; ".join(one.words for one in found if one),
+        warnings=tuple(one.warning for one in found if one and one.warning),
     )
 
 
-def _of_unit(address: str, folder: Path, today: date) -> tuple[PlutoOptions, str, str | None]:
+def of_unit(address: str, folder: Path, today: date) -> UnitCalibration:
+    """The latest calibration of the unit at an address; errors as of `calibrated`."""
     uri = resolve(address)
     serial = describe(uri, connect(uri)).serial
     known, warning = read_calibration(folder, serial, today)
     if known is None:
-        return PlutoOptions(), f"{serial} none", warning
+        return UnitCalibration(PlutoOptions(), f"{serial} none", warning)
     words = (
         f"{serial} of {known.measured} against {known.reference}: {known.ppm:+.3f} ppm, xo {known.xo_correction_hz} Hz"
     )
-    return PlutoOptions(xo_correction_hz=known.xo_correction_hz), words, warning
+    return UnitCalibration(PlutoOptions(xo_correction_hz=known.xo_correction_hz), words, warning)

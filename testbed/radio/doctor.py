@@ -38,7 +38,8 @@ def examine_pluto(address: str) -> list[Finding]:
         findings.extend(_examine(address))
     except RadioError as error:
         what, _, remedy = str(error).partition(";")
-        findings.append(Finding("answers", False, what.strip(), remedy.strip() or "see the message"))
+        remedy = remedy.strip() or "check cable, power and address, or run: testbed scan"
+        findings.append(Finding("answers", False, what.strip(), remedy))
     return findings
 
 

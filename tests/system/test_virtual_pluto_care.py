@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from testbed.agents.doctor import examine
+from testbed.campaign import load_campaign
 from testbed.errors import RadioError
 from testbed.radio.calibration import measure_ppm, read_calibration
-from testbed.radio.doctor import examine_pluto
+from testbed.radio.doctor import Finding, examine_pluto
 from testbed.radio.pluto import PlutoRadio
 from testbed.radio.pluto_calibrate import calibrate
 from testbed.radio.pluto_steps import PlutoOptions
@@ -77,3 +79,54 @@ def test_nobody_there_is_said_with_a_remedy() -> None:
     (_, finding) = examine_pluto("pluto:ip:127.0.0.1:1")
     assert not finding.well
     assert "connection refused" in finding.found
+
+
+def doctored(
+    servers: list[Server], folder: Path, monkeypatch: pytest.MonkeyPatch, **radio: object
+) -> dict[str, Finding]:
+    """What `testbed doctor` finds, by name."""
+    monkeypatch.setenv("TESTBED_KEYS", str(folder / "keys"))
+    addresses = {"radio.addresses": [f"pluto:{server.uri}" for server in servers], "nodes.count": len(servers)}
+    chosen = {"nodes.compute_energy_j": 1e-10, "radio.calibration": str(folder / "calibration")}
+    permit = {"radio.permit": {"bands_hz": [[2.4e9, 2.5e9]], "cabled": True}, "radio.transmit_gain_db": -20.0}
+    found = examine(load_campaign(None, addresses | chosen | permit | radio), folder, [])
+    assert all(one.remedy for one in found if not one.well), found
+    assert all(is_quiet(server.unit) for server in servers)
+    names = {server.uri: k for k, server in enumerate(servers)}
+    return {f"{names.get(one.name[6:].partition(': ')[0], '')} {one.name.rpartition(': ')[2]}": one for one in found}
+
+
+def test_doctor_compares_the_clocks_of_all_units(
+    servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = doctored(servers, tmp_path, monkeypatch)
+    clocks = [found[f"{k} clock offset"] for k in range(3)]
+    assert all(one.well for one in clocks)
+    assert [one.found.split()[0] for one in clocks] == ["+0.00", "-11.40", "+4.10"]  # from the middle one, 2.0 ppm
+    assert found["0 calibration"].remedy == "run: testbed calibrate frequency"
+    addresses = [f"pluto:{server.uri}" for server in servers]
+    for _ in calibrate(addresses[0], addresses[1:], SETTINGS, PERMIT, tmp_path / "calibration", date.today()):
+        pass
+    found = doctored(servers, tmp_path, monkeypatch)
+    assert all(abs(float(found[f"{k} clock offset"].found.split()[0])) < 0.05 for k in range(3))
+    assert found["1 calibration"].well
+
+
+def test_doctor_names_the_crystal_that_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_libiio()
+    with serving(air(3, clock_ppm=(0.0, 1.0, 55.0)), first_host="127.0.0.1", port=0) as servers:
+        found = doctored(servers, tmp_path, monkeypatch)
+    assert not found["2 clock offset"].well
+    assert "55.00 ppm from the furthest" in found["2 clock offset"].found
+    assert "calibrate" in found["2 clock offset"].remedy
+
+
+def test_doctor_does_not_transmit_without_leave(
+    servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    for server in servers:
+        server.unit.witness = lines.append
+    found = doctored(servers, tmp_path, monkeypatch, **{"radio.permit": {"bands_hz": [], "cabled": True}})
+    assert "no transmit band is named" in found["0 clock offset"].found
+    assert not any("hardwaregain" in line and "-20" in line for line in lines)
