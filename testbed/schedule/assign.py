@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Floats, Ints, Shorts
+from testbed.schedule.arrays import Floats, Ints
 from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
 from testbed.schedule.compiled import kernel
 from testbed.schedule.match import match
@@ -48,17 +48,17 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     """Cheapest subcarriers for links of given weights, exactly.
 
     cost (L, M) per unit of weight, inf = unusable; weight (L,) ≥ 0, 0 = idle. `candidates` are the lists of this
-    same cost (`candidate_lists`): pass them when many weights meet one channel. With more active links than
-    subcarriers, or links that nothing can serve, as many links as possible are served and the rest are named in
-    `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
+    same cost (`candidate_lists`): pass them, and `candidates.cost` itself, when many weights meet one channel. With
+    more active links than subcarriers, or links that nothing can serve, as many links as possible are served and the
+    rest are named in `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
     """
     weight = _weights(weight)
     lists = candidates
     if lists is None:
         cost = real_matrix("cost", cost)
     else:
-        if cost is not lists.cost and np.shape(cost) != lists.cost.shape:
-            raise ProblemError(f"cost has shape {np.shape(cost)}, but candidates belong to one of {lists.cost.shape}")
+        if cost is not lists.cost:
+            _check_same(cost, lists)
         cost = lists.cost
     links, subcarriers = cost.shape
     if weight.shape != (links,):
@@ -67,7 +67,7 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     if lists is None:
         total, missing = _assign_anew(cost, weight, subcarrier, duals)
     else:
-        total, missing = _assign_known(cost, lists.column, lists.price, lists.order, weight, subcarrier, duals)
+        total, missing = _assign_known(lists, weight, subcarrier, duals)
     if missing == 0:
         return Assignment(subcarrier, total, duals)
     if missing < 0:
@@ -87,7 +87,7 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
     if weights.size and not (weights.min() >= 0.0 and weights.max() < np.inf):
         b, link = (int(k) for k in np.argwhere(~((weights >= 0.0) & (weights < np.inf)))[0])
         raise ProblemError(f"weights[{b}, {link}] = {weights[b, link]}: {WEIGHT_REMEDY}")
-    return _assign_all(candidates.cost, candidates.column, candidates.price, candidates.order, weights)
+    return _assign_all(candidates, weights)
 
 
 WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
@@ -106,27 +106,32 @@ def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> tup
     column, price, sound = fill_lists(cost, 0)
     if not sound:
         return 0.0, BAD_COST
-    return _assign_known(cost, column, price, np.arange(weight.size), weight, held, duals)
+    return _assign_known(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
 
 
 @kernel
-def _assign_known(
-    cost: Floats, column: Shorts, price: Floats, order: Ints, weight: Floats, held: Ints, duals: Floats
-) -> tuple[float, int]:
+def _assign_known(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
     for w in weight:
         if not 0.0 <= w < np.inf:
             return 0.0, BAD_WEIGHT
-    return match(cost, column, price, weight, order, held, duals)
+    return match(lists, weight, held, duals)
 
 
 @kernel
-def _assign_all(cost: Floats, column: Shorts, price: Floats, order: Ints, weights: Floats) -> tuple[Ints, Floats]:
+def _assign_all(lists: Candidates, weights: Floats) -> tuple[Ints, Floats]:
     subcarrier, totals = np.empty(weights.shape, dtype=np.int64), np.empty(weights.shape[0])
-    duals = np.empty(cost.shape[1])
+    duals = np.empty(lists.cost.shape[1])
     for b in range(weights.shape[0]):
-        total, missing = match(cost, column, price, weights[b], order, subcarrier[b], duals)
+        total, missing = match(lists, weights[b], subcarrier[b], duals)
         totals[b] = total if missing == 0 else np.inf
     return subcarrier, totals
+
+
+def _check_same(cost: ArrayLike, lists: Candidates) -> None:
+    if not isinstance(lists, Candidates):
+        raise ProblemError(f"candidates = {lists!r:.80}: give what candidate_lists(cost) returned")
+    if not np.array_equal(real_matrix("cost", cost), lists.cost):
+        raise ProblemError("cost is not the one that candidates belong to; make them anew with candidate_lists(cost)")
 
 
 def _refuse(cost: Floats, weight: Floats, why: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from testbed.schedule.arrays import Bools, Floats, Ints, Shorts
 from testbed.schedule.batch import search_cost
-from testbed.schedule.branch import choose, sort_reachable
+from testbed.schedule.branch import choose, sort_again
 from testbed.schedule.compiled import kernel
 from testbed.schedule.rounds import Round, Scratch, State
 
@@ -29,12 +29,17 @@ MEMORY = 0.7
 """How much of a token's past use of a link counts in its share."""
 
 
+PAIR_COST = 0.01
+"""Modelled microseconds to charge one token for one pair in one step."""
+
+
 class Multipliers(NamedTuple):
     """Where the bound search stands, changed in place.
 
     dual_h (M_h,) prices of subcarriers; use (N, K) how much each token used each pair lately, share (N, K) its part;
-    price (N, K) what each token is charged; selected (N, K), proven (N,) its relaxed choice there and a bound on it;
-    order (N, K) scratch; stride (2,) the step's length and the steps since the last better bound.
+    price (N, K) what each token is charged, fresh (N, K) what it will be; selected (N, K), proven (N,) its relaxed
+    choice there and a bound on it; order (N, K) experts in rising price; stride (2,) the length
+    of the step and the steps since the last better bound.
     """
 
     dual_0: Floats
@@ -42,6 +47,7 @@ class Multipliers(NamedTuple):
     use: Floats
     share: Floats
     price: Floats
+    fresh: Floats
     selected: Bools
     proven: Floats
     order: Ints
@@ -65,7 +71,9 @@ def raise_bound(r: Round, w: Scratch, b: Multipliers, energy: float, bound: floa
 
     energy is that of the best decision known. The relaxed choice is left in b.selected.
     """
+    w.spent[0] += PAIR_COST * b.use.size
     _shares(b.use, r.source, r.compute.size, b.share)
+    _charge(r, b)
     value = -b.dual_0.sum()
     if r.hops == 2:
         value -= b.dual_1.sum()
@@ -84,37 +92,65 @@ def raise_bound(r: Round, w: Scratch, b: Multipliers, energy: float, bound: floa
 
 
 @kernel
+def _charge(r: Round, b: Multipliers) -> None:
+    """What every token is charged for every pair at the multipliers, into b.fresh."""
+    ideal, share, fresh = r.ideal, b.share, b.fresh
+    for n in range(fresh.shape[0]):
+        i = r.source[n]
+        for j in range(fresh.shape[1]):
+            fresh[n, j] = r.compute[j] if share[n, j] > 0.0 and j != i else ideal[i, j]
+    _add_charges(r.there.column, r.there.price, b.dual_0, share, r.source, False, fresh)
+    if r.hops == 2:
+        _add_charges(r.back.column, r.back.price, b.dual_1, share, r.source, True, fresh)
+
+
+@kernel
+def _add_charges(
+    column: Shorts, price: Floats, dual: Floats, share: Floats, source: Ints, back: bool, fresh: Floats
+) -> None:
+    """Add one hop for tokens that pay a share of their link; the others pay the ideal price already."""
+    # Arrays come in one by one: taking them out of a tuple in the inner loop counts references, which costs more.
+    K = fresh.shape[1]
+    for n in range(source.size):
+        i = source[n]
+        for j in range(K):
+            if share[n, j] > 0.0 and i != j:
+                fresh[n, j] += charged(column, price, j * K + i if back else i * K + j, dual, share[n, j])[0]
+
+
+@kernel
 def _relaxed(r: Round, w: Scratch, b: Multipliers, n: int) -> float:
     """A bound on what token n pays at the multipliers, and its choice there.
 
     As long as no member of its set became dearer and no stranger cheaper, the set stays optimal, and its old bound
     moves with the members' prices. So does that of a frozen token, whose set never changes.
     """
-    K, i = r.compute.size, r.source[n]
-    stirred, change = False, 0.0
-    for j in range(K):
-        price = r.compute[j]
-        if i != j:
-            price += charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[0]
-            if r.hops == 2:
-                price += charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[0]
-        old = b.price[n, j]
-        b.price[n, j] = price
-        if b.selected[n, j]:
-            stirred = stirred or price > old
-            change += price - old
-        else:
-            stirred = stirred or price < old
+    stirred, change = _take_charges(n, b.fresh, b.price, b.selected)
     if r.frozen[n] or not stirred:
         b.proven[n] += change
     else:
-        reachable = sort_reachable(b.price, n, b.order)
+        reachable = sort_again(b.price, n, b.order)
         _, b.proven[n], _, _ = choose(
             r.score, n, b.price, n, b.order, reachable, r.need[n], r.limit, 0.0, r.node_limit,
             w.f, w.p, w.reach, b.selected,
         )  # fmt: skip
-        w.spent[0] += search_cost(K, r.limit, 1)
+        w.spent[0] += search_cost(r.compute.size, r.limit, 1)
     return b.proven[n]
+
+
+@kernel
+def _take_charges(n: int, fresh: Floats, price: Floats, selected: Bools) -> tuple[bool, float]:
+    """Charge token n anew: (whether its set may no longer be the best, how much dearer its members became)."""
+    stirred, change = False, 0.0
+    for j in range(price.shape[1]):
+        rise = fresh[n, j] - price[n, j]
+        if selected[n, j]:
+            stirred = stirred or fresh[n, j] > price[n, j]
+            change += rise
+        else:
+            stirred = stirred or fresh[n, j] < price[n, j]
+        price[n, j] = fresh[n, j]
+    return stirred, change
 
 
 @kernel
@@ -149,19 +185,10 @@ def charged(column: Shorts, price: Floats, row: int, dual: Floats, share: float)
 @kernel
 def _step(r: Round, b: Multipliers, distance: float) -> None:
     """Polyak's step: prices of subcarriers used more than once rise, those of unused ones fall."""
-    K = r.compute.size
     slope_0, slope_1 = np.full(b.dual_0.size, -1.0), np.full(b.dual_1.size, -1.0)
-    for n in range(r.source.size):
-        i = r.source[n]
-        for j in range(K):
-            if b.selected[n, j] and i != j:
-                m = charged(r.column_0, r.price_0, i * K + j, b.dual_0, b.share[n, j])[1]
-                if m >= 0:
-                    slope_0[m] += b.share[n, j]
-                if r.hops == 2:
-                    m = charged(r.column_1, r.price_1, j * K + i, b.dual_1, b.share[n, j])[1]
-                    if m >= 0:
-                        slope_1[m] += b.share[n, j]
+    _add_slope(r.there.column, r.there.price, b.dual_0, b.share, b.selected, r.source, False, slope_0)
+    if r.hops == 2:
+        _add_slope(r.back.column, r.back.price, b.dual_1, b.share, b.selected, r.source, True, slope_1)
     norm = _norm(slope_0, b.dual_0)
     if r.hops == 2:
         norm += _norm(slope_1, b.dual_1)
@@ -169,6 +196,21 @@ def _step(r: Round, b: Multipliers, distance: float) -> None:
         _move(slope_0, b.dual_0, distance / norm)
         if r.hops == 2:
             _move(slope_1, b.dual_1, distance / norm)
+
+
+@kernel
+def _add_slope(
+    column: Shorts, price: Floats, dual: Floats, share: Floats, selected: Bools, source: Ints, back: bool, slope: Floats
+) -> None:
+    """Add the shares of the tokens that use each subcarrier."""
+    K = selected.shape[1]
+    for n in range(source.size):
+        i = source[n]
+        for j in range(K):
+            if selected[n, j] and i != j and share[n, j] > 0.0:
+                m = charged(column, price, j * K + i if back else i * K + j, dual, share[n, j])[1]
+                if m >= 0:
+                    slope[m] += share[n, j]
 
 
 @kernel

@@ -37,17 +37,25 @@ LARGE_CORE = 8
 
 @kernel
 def sort_reachable(energy: Floats, line: int, order: Ints) -> int:
-    """Experts of finite energy in rising energy, into order[line]; returns how many."""
-    count = 0
+    """All experts in rising energy, into order[line]; returns how many are reachable: those of finite energy."""
     for j in range(energy.shape[1]):
-        if energy[line, j] < np.inf:
-            k = count
-            while k > 0 and energy[line, order[line, k - 1]] > energy[line, j]:
-                order[line, k] = order[line, k - 1]
-                k -= 1
-            order[line, k] = j
-            count += 1
-    return count
+        order[line, j] = j
+    return sort_again(energy, line, order)
+
+
+@kernel
+def sort_again(energy: Floats, line: int, order: Ints) -> int:
+    """As `sort_reachable`, from the order that order[line] holds: fast when energies moved little since."""
+    reachable = 0
+    for at in range(energy.shape[1]):
+        j, k = order[line, at], at
+        e = energy[line, j]
+        reachable += e < np.inf
+        while k > 0 and energy[line, order[line, k - 1]] > e:
+            order[line, k] = order[line, k - 1]
+            k -= 1
+        order[line, k] = j
+    return reachable
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,8 @@ from testbed.schedule.arrays import Floats, Ints, Shorts
 from testbed.schedule.compiled import UNSIGNED, kernel
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The cheapest subcarriers of each link, in rising cost.
+class Candidates(NamedTuple):
+    """The cheapest subcarriers of each link, in rising cost; a named tuple, which compiled code takes whole.
 
     cost    (L, M)  cost per unit of weight; inf = unusable
     column  (L, T)  the T cheapest usable subcarriers of each link, padded with −1

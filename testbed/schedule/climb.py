@@ -15,6 +15,7 @@ from testbed.schedule.rounds import (
     State,
     assign,
     copy_state,
+    count_loads,
     current_prices,
     dual_prices,
     reselect,
@@ -50,7 +51,7 @@ def fit(r: Round, s: State, w: Scratch, spare: State, price: Floats) -> float:
     energy = assign(r, s, w)
     if energy < np.inf:
         return energy
-    links = min(r.cost_0.shape[1], r.cost_1.shape[1])
+    links = min(r.there.cost.shape[1], r.back.cost.shape[1])
     if r.compute.size <= MAX_NODES and open_by_quota(r, price, links):
         choose_at(r, s, w, price)
     return close_until_served(r, s, w, spare, price, -1)
@@ -138,15 +139,10 @@ def start_at_choice(
     r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float, selected: Bools
 ) -> float:
     """Start from a selection that came with a bound."""
-    K = r.compute.size
     copy_state(s, trial)
     trial.selected[:] = selected
     trial.asked[:] = -np.inf
-    trial.load[:] = 0.0
-    for n in range(r.source.size):
-        for j in range(K):
-            if selected[n, j]:
-                trial.load[r.source[n], j] += 1.0
+    count_loads(selected, r.source, trial.load)
     found = close_until_served(r, trial, w, spare, r.ideal.copy(), -1)
     return settle(r, s, w, trial, spare, energy, found)
 
@@ -156,7 +152,7 @@ def sweep(r: Round, s: State, w: Scratch, trial: State, spare: State, energy: fl
     """Try to open and to close each contested pair once, in an order that node numbers do not change."""
     K = r.compute.size
     price = np.empty(r.ideal.shape)
-    for row in r.order_0:
+    for row in r.there.order:
         i, j = row // K, row % K
         if i == j or r.ideal[i, j] == np.inf or r.first[i] == r.first[i + 1]:
             continue

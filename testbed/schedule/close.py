@@ -42,7 +42,7 @@ def _least_regret(r: Round, s: State, w: Scratch, spare: State, price: Floats, r
     """The pair in use that is missed least, or −1; unknown regrets are found on the way."""
     K = r.compute.size
     best, least = -1, np.inf
-    for row in r.order_0:
+    for row in r.there.order:
         i, j = row // K, row % K
         if i == j or s.load[i, j] == 0.0 or r.fixed[i, j] > 0.0 or row == keep:
             continue

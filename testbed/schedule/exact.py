@@ -14,8 +14,8 @@ import numpy as np
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Bools, Floats
-from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.select import QOS_TOLERANCE, Selection
+from testbed.schedule.problem import QOS_TOLERANCE, Decision, Problem
+from testbed.schedule.select import Selection
 from testbed.schedule.serve import best_hops, decide, pair_prices, select_at
 from testbed.schedule.status import Status
 

@@ -14,15 +14,16 @@ the two; what is known of it leaves open where it starts and what an idle link c
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from testbed.errors import ProblemError
-from testbed.schedule.climb import alternate, fit, fit_to_equal, fit_to_held, start_at_held
-from testbed.schedule.joint import close_in
-from testbed.schedule.pose import Posed, held_rows, multipliers, pose, take_selection
+from testbed.schedule.arrays import Bools, Ints
+from testbed.schedule.joint import AT_CHOICE, AT_EQUAL, AT_HELD, AT_LB, decide_jointly
 from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.rounds import assign
-from testbed.schedule.serve import decide
+from testbed.schedule.rounds import MAX_PASSES
+from testbed.schedule.serve import best_hops, decide, pair_prices, select_at
 from testbed.schedule.shed import give_up
 from testbed.schedule.status import Status
 
@@ -53,14 +54,48 @@ def jesa(
     is that of the relaxation. `ProblemError` for an unknown method or start, or an unfit previous decision.
     """
     start = _checked(problem, method, start, previous)
-    posed = pose(problem)
-    energy = _begin(posed, start, previous if method == "alternate" else None)
-    if energy == np.inf and method == "full":
-        energy = _rescue(problem, posed)
-    if energy == np.inf:
-        kept, short = give_up(problem, posed.floor)
-        return decide(problem, kept, posed.bound, posed.floor.relaxed | short, Status.SCARCE)
-    return _search(problem, posed, energy, method, previous, gap, effort)
+    held = _held(problem, previous)
+    full, warm = method == "full", previous is not None
+    nobody = np.empty((0, problem.nodes), dtype=np.bool_)
+    at = AT_HELD if warm and not full else AT_LB if start == "lb" else AT_EQUAL
+    found = _decide(problem, full, at, warm, nobody, held, gap, effort)
+    if found.energy_j == np.inf and full:
+        served = _any_service(problem)
+        if served is not None:
+            found = _decide(problem, full, AT_CHOICE, warm, served, held, gap, effort)
+    if found.energy_j == np.inf:
+        return _fall_short(problem)
+    return decide(
+        problem, found.selected, found.bound_j, found.frozen,
+        iterations=found.passes + 1, trace=found.trace, subcarriers=found.held[: len(problem.phases)],
+    )  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """What the compiled search returns, by name."""
+
+    energy_j: float
+    bound_j: float
+    passes: int
+    trace: tuple[float, ...]
+    selected: Bools
+    held: tuple[Ints, Ints]
+    frozen: Bools
+
+
+def _decide(
+    problem: Problem, full: bool, start: int, warm: bool, given: Bools, given_held: tuple[Ints, Ints], gap: float,
+    effort: float,
+) -> _Found:  # fmt: skip
+    links = problem.nodes * problem.nodes
+    selected, frozen = np.empty(problem.score.shape, np.bool_), np.empty(problem.tokens, np.bool_)
+    held, trace = (np.empty(links, np.int64), np.empty(links, np.int64)), np.empty(MAX_PASSES + 2)
+    energy, bound, passes, points = decide_jointly(
+        problem.score, problem.source, problem.needs, min(problem.max_experts, problem.nodes),
+        problem.compute_energy_j, len(problem.phases), problem.phases[0], problem.phases[-1],
+        full, start, warm, given, *given_held, gap, effort, selected, *held, frozen, trace,
+    )  # fmt: skip
+    return _Found(energy, bound, passes, tuple(trace[:points].tolist()), selected, held, frozen)
 
 
 def _checked(problem: Problem, method: str, start: str | None, previous: Decision | None) -> str:
@@ -83,40 +118,25 @@ def _checked(problem: Problem, method: str, start: str | None, previous: Decisio
     return start
 
 
-def _begin(posed: Posed, start: str, previous: Decision | None) -> float:
-    """Bring the state to its start; returns its energy, inf if it cannot be served."""
-    r, s, w = posed.round, posed.state, posed.scratch
-    if previous is not None:
-        return float(fit_to_held(r, s, w, posed.spare, *held_rows(posed, previous)))
-    if start == "equal":
-        return float(fit_to_equal(r, s, w))
-    return float(fit(r, s, w, posed.spare, r.ideal.copy()))
+def _held(problem: Problem, previous: Decision | None) -> tuple[Ints, Ints]:
+    """The allocation of an earlier decision as rows of each phase, −1 = idle; empty without one."""
+    if previous is None:
+        nothing = np.empty(0, dtype=np.int64)
+        return nothing, nothing
+    there, back = previous.subcarrier, previous.return_subcarrier
+    idle = np.full(there.size, -1)
+    return there.ravel(), idle if back is None or len(problem.phases) < 2 else back.ravel()
 
 
-def _rescue(problem: Problem, posed: Posed) -> float:
+def _any_service(problem: Problem) -> Bools | None:
     """Where closing by regret ended dead, ask an integer program for any choice that can be served."""
     from testbed.schedule.exact import feasible_choice  # needs a solver, which ordinary rounds do not load
 
-    selected = feasible_choice(problem, posed.floor)
-    if selected is None:
-        return np.inf
-    take_selection(posed, selected)
-    return float(assign(posed.round, posed.state, posed.scratch))
+    return feasible_choice(problem, select_at(problem, pair_prices(problem, best_hops(problem))))
 
 
-def _search(
-    problem: Problem, posed: Posed, energy: float, method: str, previous: Decision | None, gap: float, effort: float
-) -> Decision:
-    r, s, w, bound = posed.round, posed.state, posed.scratch, posed.bound
-    energy, passes = alternate(r, s, w, posed.spare, energy)
-    trace = tuple(float(e) for e in w.trace[: passes + 1])
-    if method == "full" and bound < energy * (1.0 - gap):
-        if previous is not None:
-            energy = start_at_held(r, s, w, posed.trial, posed.spare, energy, *held_rows(posed, previous))
-        w.spent[0] = 0.0
-        energy, bound, rounds = close_in(
-            r, s, w, posed.trial, posed.spare, multipliers(posed), energy, bound, gap, effort
-        )
-        passes, trace = passes + rounds, (*trace, float(energy))
-    held = (s.held_0, s.held_1)[: len(problem.phases)]
-    return decide(problem, s.selected, bound, posed.floor.relaxed, iterations=passes + 1, trace=trace, subcarriers=held)
+def _fall_short(problem: Problem) -> Decision:
+    """No way to serve every QoS: serve what can be, and say who falls short."""
+    floor = select_at(problem, pair_prices(problem, best_hops(problem)))
+    kept, short = give_up(problem, floor)
+    return decide(problem, kept, float(floor.bound_j.sum()), floor.relaxed | short, Status.SCARCE)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from testbed.schedule.arrays import Floats, Ints, Shorts
+from testbed.schedule.arrays import Floats, Ints
 from testbed.schedule.augment import augment_all
 from testbed.schedule.bids import bid, take_best
+from testbed.schedule.candidates import Candidates
 from testbed.schedule.compiled import kernel
 
 
 @kernel
-def match(
-    cost: Floats, column: Shorts, price: Floats, weight: Floats, order: Ints, held: Ints, duals: Floats
-) -> tuple[float, int]:
-    """Serve all rows of positive weight, taken up in the given order. Returns (total, rows not served).
+def match(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
+    """Serve all rows of positive weight, taken up in the order of the lists. Returns (total, rows not served).
 
-    cost (L, M); column and price (L, T) are candidate lists, or T = 0: full rows are read. Fills held (L,), the
-    column of each row or −1, and duals (M,) ≥ 0. The total does not depend on the order; which of several optimal
-    duals is found does.
+    Lists of width 0 are empty: full rows are read. Fills held (L,), the column of each row or −1, and duals (M,) ≥ 0.
+    The total does not depend on the order; which of several optimal duals is found does.
     """
+    cost, column, price, order = lists
     rows, columns = cost.shape
     scratch = np.empty(columns + rows, dtype=np.int64)
     owner, waiting = scratch[:columns], scratch[columns:]

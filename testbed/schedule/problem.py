@@ -99,6 +99,11 @@ class Problem:
         return np.broadcast_to(np.asarray(self.qos, dtype=float), (self.tokens,))
 
     @cached_property
+    def needs(self) -> Floats:
+        """(N,) score sum that counts as meeting the QoS: `required` less its tolerance."""
+        return self.required - QOS_TOLERANCE
+
+    @cached_property
     def phases(self) -> tuple[Phase, ...]:
         """Forward phase, and the return phase if there is one: link costs and candidate lists, computed once."""
         unit = self.tx_power_w * self.payload_bits
@@ -182,6 +187,8 @@ def _rates(field: str, value: ArrayLike, nodes: int | None = None) -> Floats:
         raise ProblemError(
             f"{field} has shape {rate.shape}; it must be {want}, one rate a directed link and subcarrier"
         )
+    if rate.shape[2] < 1:
+        raise ProblemError(f"{field} has shape {rate.shape}; give at least one subcarrier, of rate 0 if none is usable")
     # One pass finds nothing to complain about in the usual case; the diagonal is nobody's link.
     if not rate.size or (rate.min() >= 0.0 and rate.max() < np.inf):
         return rate

@@ -13,6 +13,7 @@ import numpy as np
 from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
 from testbed.schedule.batch import choose_line, line_cost
 from testbed.schedule.branch import RELAXED
+from testbed.schedule.candidates import Candidates
 from testbed.schedule.compiled import kernel
 from testbed.schedule.match import match
 
@@ -28,9 +29,8 @@ class Round(NamedTuple):
 
     score (N, K), need (N,) the QoS less its tolerance, source (N,). Tokens that are `frozen` (N,) keep their set and
     are counted in `fixed` (K, K); members[first[i] : first[i + 1]] are the others of source i. compute (K,) joule;
-    ideal (K, K) pair prices on every link's own best subcarriers. Phase h has cost_h (K², M_h), column_h and price_h
-    (K², T_h); with one hop phase 1 is unused.
-    order_h lists the rows of phase h by an order that does not depend on how nodes are numbered.
+    ideal (K, K) pair prices on every link's own best subcarriers. there and back are the lists of both phases, rows
+    (K²,); with one hop the second is unused.
     """
 
     score: Floats
@@ -45,14 +45,8 @@ class Round(NamedTuple):
     compute: Floats
     ideal: Floats
     hops: int
-    cost_0: Floats
-    column_0: Shorts
-    price_0: Floats
-    order_0: Ints
-    cost_1: Floats
-    column_1: Shorts
-    price_1: Floats
-    order_1: Ints
+    there: Candidates
+    back: Candidates
 
 
 class State(NamedTuple):
@@ -157,17 +151,36 @@ def assign(r: Round, s: State, w: Scratch) -> float:
                 energy += s.load[i, j] * r.compute[j]
                 if i != j:
                     weight[i * K + j] = s.load[i, j]
-    total, missing = match(r.cost_0, r.column_0, r.price_0, weight, r.order_0, s.held_0, s.dual_0)
+    total, missing = match(r.there, weight, s.held_0, s.dual_0)
     energy += total
     if r.hops == 2:
         back = np.zeros(K * K)
         for i in range(K):
             for j in range(K):
                 back[j * K + i] = weight[i * K + j]
-        total, short = match(r.cost_1, r.column_1, r.price_1, back, r.order_1, s.held_1, s.dual_1)
+        total, short = match(r.back, back, s.held_1, s.dual_1)
         energy += total
         missing += short
     return energy if missing == 0 else np.inf
+
+
+@kernel
+def count_loads(selected: Bools, source: Ints, load: Floats) -> None:
+    """Tokens that source i sends to expert j, into load (K, K); the diagonal counts those that stay."""
+    load[:] = 0.0
+    for n in range(source.size):
+        for j in range(load.shape[1]):
+            if selected[n, j]:
+                load[source[n], j] += 1.0
+
+
+@kernel
+def empty_like(s: State) -> State:
+    """Room for another state."""
+    return State(
+        np.empty_like(s.selected), np.empty_like(s.asked), np.empty_like(s.load), np.empty_like(s.held_0),
+        np.empty_like(s.dual_0), np.empty_like(s.held_1), np.empty_like(s.dual_1),
+    )  # fmt: skip
 
 
 @kernel
@@ -189,9 +202,9 @@ def current_prices(r: Round, s: State, price: Floats) -> None:
     for i in range(K):
         for j in range(K):
             price[i, j] = r.compute[j]
-    _add_hop(r.cost_0, r.column_0, s.held_0, price, False)
+    _add_hop(r.there.cost, r.there.column, s.held_0, price, False)
     if r.hops == 2:
-        _add_hop(r.cost_1, r.column_1, s.held_1, price, True)
+        _add_hop(r.back.cost, r.back.column, s.held_1, price, True)
 
 
 @kernel
@@ -240,11 +253,21 @@ def dual_prices(r: Round, s: State, scale: float, price: Floats) -> None:
     for i in range(K):
         for j in range(K):
             price[i, j] = r.compute[j]
+    _add_duals(r.there.column, r.there.price, s.dual_0, s.load, scale, False, price)
+    if r.hops == 2:
+        _add_duals(r.back.column, r.back.price, s.dual_1, s.load, scale, True, price)
+
+
+@kernel
+def _add_duals(
+    column: Shorts, own: Floats, dual: Floats, load: Floats, scale: float, back: bool, price: Floats
+) -> None:
+    K = price.shape[0]
+    for i in range(K):
+        for j in range(K):
             if i != j:
-                share = scale / max(s.load[i, j], 1.0)
-                price[i, j] += _shared(i * K + j, r.column_0, r.price_0, s.dual_0, share)
-                if r.hops == 2:
-                    price[i, j] += _shared(j * K + i, r.column_1, r.price_1, s.dual_1, share)
+                row = j * K + i if back else i * K + j
+                price[i, j] += _shared(row, column, own, dual, scale / max(load[i, j], 1.0))
 
 
 @kernel

@@ -18,10 +18,8 @@ from testbed.errors import ProblemError
 from testbed.schedule.arrays import Bools, Bytes, Floats, Ints
 from testbed.schedule.batch import choose_all, choose_all_plain
 from testbed.schedule.branch import LIMITED, RELAXED
+from testbed.schedule.problem import QOS_TOLERANCE
 from testbed.schedule.status import Status
-
-QOS_TOLERANCE = 1e-12
-"""A score sum this little below the QoS meets it, so that the order of a sum changes no decision."""
 
 NODE_LIMIT = 200_000
 """Search nodes a token may take; ordinary tokens take fewer than 200."""

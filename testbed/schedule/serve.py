@@ -8,6 +8,7 @@ from testbed.schedule.arrays import Bools, Floats, Ints
 from testbed.schedule.assign import Assignment, assign_subcarriers
 from testbed.schedule.compiled import kernel
 from testbed.schedule.problem import Decision, Problem
+from testbed.schedule.rounds import count_loads
 from testbed.schedule.select import Selection, select_experts
 from testbed.schedule.status import Status
 
@@ -15,15 +16,10 @@ OPTIMALITY = 1e-9
 """A relative gap this small counts as none: it is the rounding of the sums."""
 
 
-@kernel
 def loads(selected: Bools, source: Ints) -> Floats:
     """(K, K) tokens that source i sends to expert j; the diagonal counts those that stay."""
-    tokens, nodes = selected.shape
-    load = np.zeros((nodes, nodes))
-    for n in range(tokens):
-        for j in range(nodes):
-            if selected[n, j]:
-                load[source[n], j] += 1.0
+    load = np.empty((selected.shape[1], selected.shape[1]))
+    count_loads(selected, source, load)
     return load
 
 
@@ -102,16 +98,52 @@ def decide(
     load = loads(selected, problem.source)
     if subcarriers is None:
         subcarriers = tuple(a.subcarrier for a in allocate(problem, load))
-    busy = (load > 0) & ~np.eye(K, dtype=np.bool_)
-    there = link_prices(hop_prices(problem, subcarriers))
-    communication = np.multiply(load, there, out=np.zeros((K, K)), where=busy)
-    used = load.sum(axis=0)
-    computation = np.multiply(used, problem.compute_energy_j, out=np.zeros(K), where=used > 0)
+    there, back = problem.phases[0].cost, problem.phases[-1].cost
+    held = np.empty((K, K), np.int64), np.empty((K, K), np.int64)
+    communication, computation = np.empty((K, K)), np.empty(K)
+    _account(
+        load, problem.compute_energy_j, len(subcarriers), there, back, subcarriers[0], subcarriers[-1],
+        *held, communication, computation,
+    )  # fmt: skip
     total = float(communication.sum() + computation.sum())
     if status is None:
         status = Status.OPTIMAL if total - bound_j <= OPTIMALITY * total else Status.WITHIN_GAP
     if total - bound_j <= OPTIMALITY * total and status is Status.OPTIMAL:
         bound_j = total
-    held = [np.where(b, s.reshape(K, K), -1) for s, b in zip(subcarriers, (busy, busy.T), strict=False)]
-    back = held[1] if len(held) > 1 else None
-    return Decision(selected, held[0], back, communication, computation, bound_j, relaxed, status, iterations, trace)
+    returned = held[1] if len(subcarriers) > 1 else None
+    return Decision(
+        selected, held[0], returned, communication, computation, bound_j, relaxed, status, iterations, trace
+    )
+
+
+@kernel
+def _account(
+    load: Floats,
+    compute: Floats,
+    hops: int,
+    there: Floats,
+    back: Floats,
+    held_0: Ints,
+    held_1: Ints,
+    forward: Ints,
+    returned: Ints,
+    communication: Floats,
+    computation: Floats,
+) -> None:
+    """Fill subcarriers (K, K) of both phases, −1 where idle, and energies (K, K), (K,)."""
+    K = compute.size
+    forward[:], returned[:], communication[:], computation[:] = -1, -1, 0.0, 0.0
+    for i in range(K):
+        for j in range(K):
+            if load[i, j] == 0.0:
+                continue
+            computation[j] += load[i, j] * compute[j]
+            if i == j:
+                continue
+            row, mirror = i * K + j, j * K + i
+            forward[i, j] = held_0[row]
+            price = there[row, held_0[row]] if held_0[row] >= 0 else np.inf
+            if hops > 1:
+                returned[j, i] = held_1[mirror]
+                price += back[mirror, held_1[mirror]] if held_1[mirror] >= 0 else np.inf
+            communication[i, j] = load[i, j] * price
