@@ -14,6 +14,7 @@ FILE_HEADER_BYTES = 24
 RECORD_BYTES = 16
 MOST_BYTES = 1 << 18
 PORT = 5500
+MONTH_S = 31 * 86_400
 LEAST = 18
 _MAGIC = {
     b"\xd4\xc3\xb2\xa1": (False, 1000),
@@ -117,15 +118,22 @@ def _strong(b: Bytes, at: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _goes_on(b: Bytes, end: int, ends: bool, big: bool, fraction_ns: int) -> int:
-    """What `peek.NOT_YET` says, behind a record that ends at `end`."""
+def _is_near(b: Bytes, at: int, end: int, big: bool) -> bool:
+    """The seconds at `end` are within a month of those at `at`."""
+    return abs(_number(b, end, big) - _number(b, at, big)) < MONTH_S
+
+
+@njit(cache=True, nogil=True)
+def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool, fraction_ns: int) -> int:
+    """What `peek.NOT_YET` says, behind the record at `at`, which ends at `end`."""
     if end + RECORD_BYTES > b.size:
-        return YES if ends else NOT_YET
-    if _is_record(b, end, big, fraction_ns):
+        return NOT_YET if not ends else YES if end + 4 > b.size or _is_near(b, at, end, big) else NO
+    if _is_near(b, at, end, big) and _is_record(b, end, big, fraction_ns):
         return YES
     after = end + RECORD_BYTES + _number(b, end + 8, big)
-    told = after == b.size or (after + RECORD_BYTES <= b.size and _is_record(b, after, big, fraction_ns))
-    return YES if told else NO
+    if after == b.size or after + RECORD_BYTES > b.size:
+        return YES if after == b.size else NO
+    return YES if _is_near(b, at, after, big) and _is_record(b, after, big, fraction_ns) else NO
 
 
 @njit(cache=True, nogil=True)
@@ -137,7 +145,7 @@ def _find(
     while at + RECORD_BYTES <= b.size:
         sound = _is_record(b, at, big, fraction_ns)
         end = at + RECORD_BYTES + _number(b, at + 8, big)
-        follows = _goes_on(b, end, ends, big, fraction_ns) if sound and end <= b.size else NO
+        follows = _goes_on(b, at, end, ends, big, fraction_ns) if sound and end <= b.size else NO
         if follows == NOT_YET or (sound and end > b.size and not ends):
             break
         if follows == YES and (not lost or _strong(b, at, big, fraction_ns, ip_at)):

@@ -126,7 +126,8 @@ def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
 def _goes_on(b: Bytes, end: int, ends: bool) -> int:
     """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
     if end + 11 > b.size:
-        return YES if ends else NOT_YET
+        begins = end + 8 > b.size or u32(b, end + 4) == MAGIC
+        return NOT_YET if not ends else YES if begins else NO
     after = end + 4 + u32(b, end)
     return YES if is_frame(b, end) or after == b.size or is_frame(b, after) else NO
 
