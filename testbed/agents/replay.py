@@ -174,7 +174,8 @@ def conduct_replay(
     """The rounds of a campaign on recorded channels, recorded in turn.
 
     Args:
-        campaign, model: what is run.
+        campaign: what is run.
+        model: of the campaign.
         channels: what is measured in each round; the replay ends with them at the latest.
         folder: of the new run.
         about: attributes of the new recording.

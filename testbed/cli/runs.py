@@ -15,6 +15,8 @@ from testbed.cli.common import FAILED, INTERRUPTED, CampaignFile, default_out, e
 
 if TYPE_CHECKING:
     from testbed.agents.controller import Plan
+    from testbed.agents.replay import Replay
+    from testbed.agents.timeline import Rule
     from testbed.outcome import RoundRecord
 
 app = group("Run, replay and look at runs.")
@@ -83,27 +85,58 @@ def _execute(plan: Plan, as_json: bool) -> None:
 
 @app.command("replay")
 def replay_run(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a recorded run.")],
+    sources: Annotated[list[Path], typer.Argument(help="Folder of a recorded run, or CSI files of other tools.")],
     scheduler: Annotated[str | None, typer.Option(help="Another scheduler.", autocompletion=schedulers_by_name)] = None,
     qos: Annotated[float | None, typer.Option(help="Another z.")] = None,
     importance: Annotated[float | None, typer.Option(help="Another γ0.")] = None,
     max_experts: Annotated[int | None, typer.Option(help="Another D.")] = None,
+    passes: Annotated[int | None, typer.Option(help="Another number of batches.")] = None,
+    between: Annotated[str, typer.Option(help="Between time stamps: hold, linear or nearest.")] = "hold",
+    at_end: Annotated[str, typer.Option(help="After the last time stamp: stop or loop.")] = "stop",
+    step: Annotated[float | None, typer.Option(help="Seconds between rounds.", show_default=False)] = None,
+    as_links: Annotated[str | None, typer.Option(help="Rule that makes directed links of CSI files.")] = None,
+    campaign: Annotated[Path | None, typer.Option(help="Campaign that CSI files must fit.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the new run.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object: recorded and replayed.")] = False,
 ) -> None:
-    """The channels and tokens of a recorded run again, through another scheduler or other settings."""
+    """A recorded run again through another scheduler or other settings; or recorded CSI of other tools."""
+    chosen = {"scheduler": scheduler, "qos": qos, "importance": importance, "max_experts": max_experts}
+    overrides: dict[str, object] = {f"schedule.{key}": value for key, value in chosen.items() if value is not None}
+    overrides |= {"passes": passes} if passes is not None else {}
     with errors_as_sentences():
-        from testbed.agents.replay import replay
+        from testbed.agents.timeline import Rule
 
-        chosen = {"scheduler": scheduler, "qos": qos, "importance": importance, "max_experts": max_experts}
-        overrides = {f"schedule.{key}": value for key, value in chosen.items() if value is not None}
-        done = replay(run_dir, out or run_dir.parent, sys.argv, overrides)
+        rule = Rule(between, at_end, step)  # type: ignore[arg-type]  # it checks them itself
+        done = _replayed(sources, rule, overrides, as_links, campaign, out)
         recorded = None if done.recorded is None else asdict(done.recorded)
+        for note in done.notes:
+            print(f"note: {note}", file=sys.stderr if as_json else sys.stdout)
         if as_json:
             print(json.dumps({"recorded": recorded, "replayed": asdict(done.replayed)}))
             return
         printing.replay_table(done.recorded, done.replayed)
         print(f"run     {done.replayed.run_dir}\nreport  {done.report}")
+
+
+def _replayed(
+    sources: list[Path],
+    rule: Rule,
+    overrides: dict[str, object],
+    as_links: str | None,
+    campaign: Path | None,
+    out: Path | None,
+) -> Replay:
+    """A run is a folder, anything else a file of another tool."""
+    from testbed.agents.replay import replay
+    from testbed.agents.replay_csi import replay_csi
+    from testbed.errors import RecordError
+
+    if len(sources) == 1 and sources[0].is_dir():
+        if as_links or campaign:
+            raise RecordError("--as-links and --campaign are for CSI files: a run knows its links and its campaign")
+        return replay(sources[0], out or sources[0].parent, sys.argv, overrides, rule)
+    where = out or default_out(campaign)
+    return replay_csi(sources, where, sys.argv, overrides, as_links=as_links, campaign_file=campaign, rule=rule)
 
 
 @app.command()

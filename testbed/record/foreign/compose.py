@@ -42,12 +42,21 @@ def compose(
     try:
         transmitters = [int(f.attrs["transmitters"]) for f in files]
         duration = min(float(f.attrs["duration_s"]) for f in files)
-        links = fill_rule(rule, sources, transmitters, duration) if isinstance(rule, Rule) else rule
+        steady = [_steady(f) for f in files]
+        links = fill_rule(rule, sources, transmitters, steady, duration) if isinstance(rule, Rule) else rule
         links = tuple(_known(link, sources, transmitters) for link in links)
         _write(files, sources, links, out)
     finally:
         for file in files:
             file.close()
+
+
+def _steady(file: h5py.File) -> list[int]:
+    """Transmitters heard at the beginning and at the end of a recording, within a tenth of its length."""
+    time_s, who = np.asarray(file["time"][:], float), np.asarray(file["transmitter"][:])
+    margin = 0.1 * float(time_s[-1])
+    early, late = np.unique(who[time_s <= margin]), np.unique(who[time_s >= time_s[-1] - margin])
+    return [int(n) for n in np.intersect1d(early, late) if n >= 0]
 
 
 def _known(link: LinkSource, sources: Sequence[ForeignCsi], transmitters: Sequence[int]) -> LinkSource:

@@ -95,12 +95,24 @@ def _parse_link(item: str) -> LinkSource:
     )
 
 
-def fill_rule(rule: Rule, sources: Sequence[ForeignCsi], transmitters: Sequence[int], duration_s: float) -> tuple[
-    LinkSource, ...
-]:  # fmt: skip
+def fill_rule(
+    rule: Rule,
+    sources: Sequence[ForeignCsi],
+    transmitters: Sequence[int],
+    steady: Sequence[Sequence[int]],
+    duration_s: float,
+) -> tuple[LinkSource, ...]:
     """The links that a rule names: (0>1), (0>2), … each with the next source in turn.
 
-    `auto` goes through files, transmitters and antenna pairs, and begins again later in time when they are used up.
+    `auto` goes through files, transmitters heard throughout (or all together where none was) and antenna pairs, and
+    begins again later in time when they are used up.
+
+    Args:
+        rule: from `parse_map`.
+        sources: the recordings.
+        transmitters: how many each has.
+        steady: those of each that were heard throughout.
+        duration_s: of the shortest.
 
     Raises:
         RecordError: `pairs` or `transmitters` has fewer sources than links.
@@ -109,7 +121,8 @@ def fill_rule(rule: Rule, sources: Sequence[ForeignCsi], transmitters: Sequence[
     first = sources[0].links[0]
     pairs = [(f, None, pair) for f, s in enumerate(sources) for pair in s.links]
     everyone = [(f, t, s.links[0]) for f, s in enumerate(sources) for t in range(transmitters[f])]
-    both = [(f, t, pair) for f, s in enumerate(sources) for t in range(transmitters[f]) for pair in s.links]
+    everybody: list[int | None] = [None]
+    both = [(f, t, pair) for f, s in enumerate(sources) for t in (list(steady[f]) or everybody) for pair in s.links]
     pool: list[tuple[int, int | None, tuple[int, int]]] = {
         "pairs": pairs, "transmitters": everyone, "offsets": [(0, None, first)], "auto": both,
     }[rule.kind]  # type: ignore[assignment]  # fmt: skip
