@@ -223,9 +223,9 @@ def count_blocks(blocks: Pending, frames: Frames, carried: Carried, tally: Tally
 
 def blocks_again(settings: RoundSettings, blocks: Pending, frames: Frames, carried: Carried) -> Pending:
     """What is still pending, with the schemes to send it with. A link whose end died is given up."""
-    mcs = retry_mcs(settings, frames.mcs, carried.snr_db, frames.attempt)
-    pending = ~carried.arrived & carried.answered[frames.share]
-    return replace(blocks, mcs=mcs[frames.share]).take(pending)
+    pending = np.flatnonzero(~carried.arrived & carried.answered[frames.share])
+    again = blocks.take(pending)
+    return replace(again, mcs=retry_mcs(settings, again.mcs, carried.snr_db[frames.share[pending]], frames.attempt))
 
 
 def retry_mcs(settings: RoundSettings, mcs: Ints, snr_db: NDArray[np.float64], attempt: int) -> Ints:
@@ -235,8 +235,8 @@ def retry_mcs(settings: RoundSettings, mcs: Ints, snr_db: NDArray[np.float64], a
 
     Args:
         settings: margin kept in hand.
-        mcs: (S,) schemes that failed.
-        snr_db: (S,) what was received; NaN where no frame was heard, which says nothing about the scheme.
+        mcs: (B,) schemes of blocks that failed.
+        snr_db: (B,) what was received; NaN where no frame was heard, which says nothing about the scheme.
         attempt: 0 after the first transmission.
     """
     promising = snr_db + float(db(attempt + 2)) >= THRESHOLD_DB[mcs] + settings.margin_db

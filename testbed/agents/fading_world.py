@@ -23,6 +23,7 @@ from testbed.ofdm.estimate import delay_basis, leverage
 from testbed.ofdm.grid import Grid
 from testbed.outcome import Measured
 from testbed.radio.air import AirSettings, draw_links, thermal_noise_dbm
+from testbed.radio.fading_kernels import gains_at
 from testbed.units import from_db
 
 Ints = NDArray[np.int64]
@@ -61,7 +62,8 @@ class FadingWorld:
         self._units = air.units
         self.noise = float(from_db(thermal_noise_dbm(grid.spacing_hz) + air.noise_figure_db - air.full_scale_dbm))
         gain_db = np.array(air.path_gain_db) + levels.signal_dbm - air.full_scale_dbm
-        self._frequency, self._sinusoid, self._steering = _stack(air, grid, np.sqrt(from_db(gain_db)))
+        self._frequency, sinusoid, self._steering = _stack(air, grid, np.sqrt(from_db(gain_db)))
+        self._real, self._imag = np.ascontiguousarray(sinusoid.real), np.ascontiguousarray(sinusoid.imag)
         self._basis = delay_basis(grid, grid.cyclic_prefix)
         self._leverage = leverage(grid, grid.cyclic_prefix)
         self._rng = np.random.default_rng([air.seed, 13])
@@ -113,12 +115,7 @@ class FadingWorld:
 
     def _taps(self, source: Ints, destination: Ints, at_s: Doubles) -> Complexes:
         """(n, taps) gains of n links, each at its own time."""
-        turns = self._frequency[source, destination] * at_s[:, None, None]
-        phase = (turns - np.floor(turns)).astype(np.float32) * np.float32(2 * np.pi)
-        turned = np.empty(phase.shape, np.complex64)
-        np.cos(phase, out=turned.real)
-        np.sin(phase, out=turned.imag)
-        return np.asarray(np.einsum("nts,nts->nt", self._sinusoid[source, destination], turned))
+        return gains_at(self._frequency, self._real, self._imag, source, destination, at_s)
 
     def _estimation_errors(self, links: int, variance: float) -> Complexes:
         """(links, U) of the projected least-squares estimates."""

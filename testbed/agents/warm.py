@@ -10,10 +10,12 @@ import functools
 
 import numpy as np
 
+from testbed.agents.fading_world import FadingWorld, Levels
 from testbed.csi.sound import sound
 from testbed.errors import RadioError
 from testbed.ofdm.frame import Header, Link, demodulate, modulate
 from testbed.ofdm.grid import PRESETS
+from testbed.ofdm.mcs import choose_mcs, spectral_efficiency
 from testbed.ofdm.sounding import sounding_frame
 from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import RadioSettings
@@ -91,8 +93,16 @@ def _problem(subcarriers: int) -> Problem:
     )
 
 
+def warm_links() -> None:
+    """What nodes without waveforms use, and link adaptation."""
+    choose_mcs(np.ones(2), 0.0)
+    spectral_efficiency(np.ones(2, np.float32))
+    FadingWorld(SETTINGS, GRID, Levels(0.0, 2)).sound(np.arange(2), 1e-3)
+
+
 if __name__ == "__main__":
     warm_modem()
     warm_air()
     warm_scheduler()
+    warm_links()
     warm_up()

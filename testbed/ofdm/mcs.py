@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import FrameError, SignalError
+from testbed.ofdm.mcs_kernels import effective_db, steps_reached
 from testbed.ofdm.modulation import gray_levels, label_bits, level_spacing
-from testbed.units import db, from_db
+from testbed.units import from_db
 
 Doubles = NDArray[np.float64]
 
@@ -69,6 +70,10 @@ MCS: Final = _load()
 BITS_PER_SYMBOL: Final = np.array([scheme.bits_per_symbol for scheme in MCS])
 """(schemes,) coded bits of one symbol on one subcarrier."""
 
+_CONSTELLATIONS: Final = sorted(set(BITS_PER_SYMBOL.tolist()))
+_COLUMN: Final = np.searchsorted(_CONSTELLATIONS, BITS_PER_SYMBOL)
+_FIRST_DB, _LAST_DB, _STEP_DB = -40.0, 45.0, 0.25
+
 THRESHOLD_DB: Final = np.array([scheme.snr_threshold_db for scheme in MCS])
 """(schemes,) rising SNR thresholds in dB."""
 
@@ -92,9 +97,10 @@ def spectral_efficiency(snr: ArrayLike, margin_db: float = 0.0) -> Doubles:
     Returns:
         Array of snr's shape.
     """
-    thresholds = from_db(np.array([m.snr_threshold_db for m in MCS]) + margin_db)
+    thresholds = np.asarray(from_db(THRESHOLD_DB + margin_db), np.float64)
     steps = np.array([0.0] + [m.efficiency for m in MCS])
-    return np.asarray(steps[np.searchsorted(thresholds, np.nan_to_num(np.asarray(snr, float)), side="right")])
+    values = np.asarray(snr)
+    return steps_reached(values.ravel(), thresholds, steps).reshape(values.shape)
 
 
 def effective_snr(snr: ArrayLike, mcs: int | Mcs) -> float:
@@ -130,36 +136,26 @@ def choose_schemes(snr: ArrayLike, link: NDArray[np.int64], links: int, margin_d
     Returns:
         (links,) index of the scheme of most bits that each link supports, −1 where none.
     """
-    snr_db, chosen = db(snr), np.full(links, -1)
-    for bits in sorted(set(BITS_PER_SYMBOL.tolist())):
-        effective = _effective_db(snr_db, link, links, bits)
-        for index in np.flatnonzero(bits == BITS_PER_SYMBOL).tolist():
-            chosen[effective >= THRESHOLD_DB[index] + margin_db] = index
-    return chosen
+    enough = _effective_db(np.ascontiguousarray(snr, np.float64), link, links)[:, _COLUMN] >= THRESHOLD_DB + margin_db
+    return np.where(enough.any(axis=1), len(MCS) - 1 - enough[:, ::-1].argmax(axis=1), -1)
 
 
 def effective_snrs(snr: Doubles, link: NDArray[np.int64], mcs: NDArray[np.int64]) -> Doubles:
     """(links,) linear effective SNR of many links at once: snr (Q,) on subcarriers of `link` (Q,), `mcs` (links,)."""
-    snr_db, effective = db(snr), np.empty(mcs.size)
-    bits = BITS_PER_SYMBOL[mcs]
-    for one in set(bits.tolist()):
-        mine = bits == one
-        effective[mine] = from_db(_effective_db(snr_db, link, mcs.size, one)[mine])
-    return effective
+    effective = _effective_db(snr, link, mcs.size)
+    return np.asarray(from_db(effective[np.arange(mcs.size), _COLUMN[mcs]]), np.float64)
 
 
 def _checked_snr(snr: ArrayLike) -> Doubles:
-    values = np.asarray(snr, dtype=float)
-    if values.ndim != 1 or not values.size or not np.all(values >= 0):
+    values = np.ascontiguousarray(snr, dtype=float)  # one kernel for all
+    if np.ndim(snr) != 1 or not values.size or not np.all(values >= 0):
         raise SignalError(f"snr of shape {values.shape} must be (s,) numbers of 0 or more, s ≥ 1")
     return values
 
 
-def _effective_db(snr_db: NDArray[np.floating[Any]], link: NDArray[np.int64], links: int, bits: int) -> Doubles:
-    """(links,) effective SNR in dB of each link's subcarriers, for one constellation."""
-    grid, information = _information_table(bits)
-    total = np.bincount(link, np.interp(snr_db, grid, information), links)
-    return np.interp(total / np.bincount(link, minlength=links), information, grid)
+def _effective_db(snr: Doubles, link: NDArray[np.int64], links: int) -> Doubles:
+    """(links, constellations) effective SNR in dB of each link's subcarriers."""
+    return effective_db(snr, link, links, _FIRST_DB, _STEP_DB, _information_table())
 
 
 def bit_information(snr: ArrayLike, bits_per_symbol: int) -> Doubles:
@@ -183,10 +179,12 @@ def bit_information(snr: ArrayLike, bits_per_symbol: int) -> Doubles:
 
 
 @cache
-def _information_table(bits_per_symbol: int) -> tuple[Doubles, Doubles]:
-    """SNR in dB and bit information there, both rising; the information stops short of saturation."""
-    grid = np.arange(-40.0, 45.0, 0.25)
-    information = bit_information(from_db(grid), bits_per_symbol)
-    rising = np.concatenate([[True], np.diff(information) > 1e-12])
-    last = len(grid) if rising.all() else int(np.argmin(rising))
-    return grid[:last], information[:last]
+def _information_table() -> Doubles:
+    """(G, constellations) bit information from _FIRST_DB on; it rises, and stays when it is as good as 1."""
+    grid_db = np.arange(_FIRST_DB, _LAST_DB, _STEP_DB)
+    columns = [bit_information(from_db(grid_db), bits) for bits in _CONSTELLATIONS]
+    for information in columns:
+        saturated = np.flatnonzero(np.diff(information) <= 1e-12)
+        if saturated.size:
+            information[saturated[0] + 1 :] = information[saturated[0]]
+    return np.ascontiguousarray(np.stack(columns, axis=1))

@@ -21,6 +21,13 @@ THRESHOLDS = np.array([m.snr_threshold_db for m in MCS])
 snrs = hnp.arrays(float, st.integers(1, 20), elements=st.floats(1e-3, 1e4))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """Hypothesis gives each example a fifth of a second, which is too little to load compiled code."""
+    choose_mcs(np.ones(1), 0.0)
+    spectral_efficiency(np.ones(1))
+
+
 def test_table_rises_from_bpsk_to_256_qam() -> None:
     assert (MCS[0].bits_per_symbol, MCS[0].code_rate) == (1, Fraction(1, 2))
     assert (MCS[-1].bits_per_symbol, MCS[-1].code_rate) == (8, Fraction(5, 6))

@@ -1,0 +1,62 @@
+"""Compiled inner loops of link adaptation: effective SNR and schemes of many links at once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def effective_db(snr: Doubles, link: Ints, links: int, first_db: float, step_db: float, table: Doubles) -> Doubles:
+    """(links, C) SNR in dB of the flat channel that carries as much information as each link's subcarriers do.
+
+    snr (Q,) is linear, link (Q,) says whose it is. table (G, C) holds the information that C constellations get at
+    first_db, first_db + step_db, …; it rises until it stays, and is interpolated.
+    """
+    effective, count = np.zeros((links, table.shape[1])), np.zeros(links)
+    for q in range(snr.size):
+        _add_information(snr[q], first_db, step_db, table, effective[link[q]])
+        count[link[q]] += 1.0
+    for n in range(links):
+        for c in range(table.shape[1]):
+            effective[n, c] = first_db + step_db * _place_of(effective[n, c] / count[n], table[:, c])
+    return effective
+
+
+@njit(cache=True, nogil=True)
+def _add_information(snr: float, first_db: float, step_db: float, table: Doubles, total: Doubles) -> None:
+    last = table.shape[0] - 1
+    at = (10.0 * math.log10(max(snr, 1e-30)) - first_db) / step_db
+    at = min(max(at, 0.0), float(last))
+    row = min(int(at), last - 1)
+    for c in range(total.size):
+        total[c] += table[row, c] + (at - row) * (table[row + 1, c] - table[row, c])
+
+
+@njit(cache=True, nogil=True)
+def _place_of(value: float, rising: Doubles) -> float:
+    """Where a rising table takes a value, in rows; the first of several."""
+    value = min(value, rising[-1])
+    high = np.searchsorted(rising, value)
+    if high == 0:
+        return 0.0
+    return float(high - (rising[high] - value) / (rising[high] - rising[high - 1]))
+
+
+@njit(cache=True, nogil=True)
+def steps_reached(values: Floats, thresholds: Doubles, steps: Doubles) -> Doubles:
+    """(n,) steps[i] with i the number of rising thresholds that values (n,) reach; NaN reaches none."""
+    reached = np.empty(values.size)
+    for n in range(values.size):
+        i = 0
+        while i < thresholds.size and values[n] >= thresholds[i]:
+            i += 1
+        reached[n] = steps[i]
+    return reached
