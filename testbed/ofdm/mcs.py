@@ -184,7 +184,7 @@ def _information_table() -> Doubles:
     grid_db = np.arange(_FIRST_DB, _LAST_DB, _STEP_DB)
     columns = [bit_information(from_db(grid_db), bits) for bits in _CONSTELLATIONS]
     for information in columns:
-        saturated = np.flatnonzero(np.diff(information) <= 1e-12)
+        saturated = np.flatnonzero(np.diff(information) <= 1e-9)  # less cannot be inverted
         if saturated.size:
             information[saturated[0] + 1 :] = information[saturated[0]]
     return np.ascontiguousarray(np.stack(columns, axis=1))
