@@ -153,11 +153,13 @@ class Care:
         on_lost: told the number of a node when it is dropped.
         back: whether a node that was dropped is there again.
         given_up: why it will not come back, empty while it may.
+        quiet: takes every radio off the air at once, for good; callable from signal handlers.
     """
 
     on_lost: Callable[[int], None] = lambda node: None
     back: Callable[[int], bool] = lambda node: False
     given_up: Callable[[int], str] = lambda node: "nobody starts it again"
+    quiet: Callable[[], None] = lambda: None
 
 
 class Fleet(RollCall):
@@ -212,6 +214,10 @@ class Fleet(RollCall):
             elif isinstance(error, NodeFailed):
                 self._returns[k] = RETURNS
                 self.note(f"node {k} is back without its tokens: {error}")
+
+    def quiet(self) -> None:
+        """Every radio off the air at once, for good; callable from signal handlers."""
+        self._care.quiet()
 
     def missing(self) -> list[int]:
         """Indices of the nodes that were dropped and may still come back with their tokens."""

@@ -22,8 +22,9 @@ from testbed.round import Clock, run_round
 
 @dataclass
 class Totals:
-    """Sums over the rounds of a run so far."""
+    """Sums over the rounds of a run so far; `batches` are those that some node has brought to their end."""
 
+    batches: int = 0
     rounds: int = 0
     tokens: int = 0
     relaxed: int = 0
@@ -128,6 +129,7 @@ def conduct(
                 done[k] += 1
             totals.add(record, predictions)
             on_round(record, predictions)
+        totals.batches += any(done[k] == model.layers for k in crew.alive())
         for k, layers in enumerate(done):
             if left := campaign.nodes.tokens * (max(done) - layers):
                 totals.miss(left)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import FrameType
 
 from testbed.agents.assemble import check, notes, round_settings
 from testbed.agents.calibrated import calibrated
 from testbed.agents.conduct import conduct
 from testbed.agents.iq import is_replay
+from testbed.agents.latch import refuse_if_latched
 from testbed.agents.local import local_fleet
+from testbed.agents.paths import key_folder
 from testbed.agents.remote import check_keys, remote_fleet
+from testbed.agents.stopping import Stopping
 from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
 from testbed.campaign import Campaign
 from testbed.experts.model import Model
@@ -107,7 +107,8 @@ def execute(
 ) -> Result:
     """Runs a plan, records it, and draws its report.
 
-    Ctrl+C once ends the run after the round that is under way; twice ends it at once. On a full disk the run pauses.
+    Ctrl+C once ends the run after the round that is under way, twice at once, thrice whatever it does: see `Stopping`.
+    On a full disk the run pauses.
 
     Args:
         plan: what to run.
@@ -120,6 +121,7 @@ def execute(
         KeyboardInterrupt: the second Ctrl+C.
     """
     campaign, start = plan.campaign, time.monotonic()
+    refuse_if_latched(key_folder())
     if not plan.in_process:
         check_keys(campaign)
     known = calibrated(campaign, date.today())
@@ -127,7 +129,7 @@ def execute(
         tell(words)
     folder = create_run(plan.out, campaign.name, campaign.seed, campaign.text(), argv, datetime.now(UTC))
     shape = record_shape(campaign, plan.model, calibration=known.record)
-    with stop_after_round() as stopping, RunWriter(folder, shape) as writer:
+    with Stopping(key_folder()) as stopping, RunWriter(folder, shape) as writer:
         logs = folder.path / "logs"
         fleet_of = (
             local_fleet(campaign, plan.model, folder.iq)
@@ -136,6 +138,7 @@ def execute(
         )
 
         with fleet_of as fleet:
+            stopping.quiet = fleet.quiet
             keeper = RoundKeeper(writer, fleet, stopping, tell, folder.path, plan.round_bytes, plan.rounds)
 
             def keep(record: RoundRecord, predictions: Predictions | None) -> None:
@@ -150,10 +153,11 @@ def execute(
                 stopping=stopping,
                 clock=time.monotonic,
             )
+            events = fleet.take_events()
         finish_iq(folder.iq)
         summary = totals.summary(str(folder.path), time.monotonic() - start)
-        interrupted = totals.rounds < plan.rounds
-        keeper.finish(summary, "interrupted" if interrupted else "complete", known.warnings)
+        interrupted = totals.batches < campaign.passes
+        keeper.finish(summary, "interrupted" if interrupted else "complete", [*known.warnings, *events])
     return Result(summary, write_report(folder.path), interrupted)
 
 
@@ -176,21 +180,3 @@ def record_shape(campaign: Campaign, model: Model, radio: str | None = None, cal
             "hops_priced": campaign.schedule.hops,
         },
     )
-
-
-@contextmanager
-def stop_after_round() -> Iterator[Callable[[], bool]]:
-    """A question that is true after the first Ctrl+C or SIGTERM; the second one interrupts at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

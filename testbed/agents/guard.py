@@ -12,17 +12,22 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from testbed.agents.latch import is_latched, on_duty
 from testbed.agents.log import logger
 from testbed.agents.nursery import fork, set_name
+from testbed.agents.panic import Arm, Obeyed, Panic
 from testbed.agents.pulse import Ear, Pulse
 from testbed.agents.watch import Action, Kill, Leave, Silence, Start, Tell, Watch
 from testbed.agents.ways import Way, way_to
 from testbed.errors import TestbedError
+from testbed.link.codec import Frame, pack, unpack
+from testbed.link.keys import guard_keys
+from testbed.link.service import Frames, Service
 
 RETRY_S = 0.5
 """Pause between attempts to silence a radio that does not answer."""
@@ -42,6 +47,7 @@ class Post:
         state: folder for the node's tokens, one that ends with the guard where None.
         with_parent: standard input tells the end of the run, and its end that the parent was killed.
         iq: folder for recorded samples, if the campaign wants any.
+        listen: where it hears of a panic.
     """
 
     index: int
@@ -49,22 +55,25 @@ class Post:
     state: Path | None
     with_parent: bool
     iq: Path | None = None
+    listen: str = "tcp://127.0.0.1:*"
 
 
 def run_guard(post: Post, body: Body) -> int:
     """Guard agents that do `body` until the run is over; the exit code."""
     with ExitStack() as stack:
+        service = stack.enter_context(Service(post.listen, guard_keys(post.keys, post.index)))
+        stack.enter_context(on_duty(post.keys, post.index, service.address))
         state = post.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="testbed-node-")))
-        return _Guard(post, state, body).run()
+        return _Guard(post, state, body, service).run()
 
 
 class _Guard:
     """The state of a guard: its watch, its agent, its way."""
 
-    def __init__(self, post: Post, state: Path, body: Body) -> None:
-        self._post, self._state, self._body = post, state, body
+    def __init__(self, post: Post, state: Path, body: Body, service: Service) -> None:
+        self._post, self._state, self._body, self._service = post, state, body, service
         self._log = logger(guard=post.index)
-        self._watch = Watch()
+        self._watch = Watch(latched=is_latched(post.keys))
         self._agent: int | None = None
         self._handle = -1
         self._ear: Ear | None = None
@@ -72,6 +81,8 @@ class _Guard:
         self._retry_at = float("inf")
         self._code: int | None = None
         self._signals = _signals()
+        for descriptor in (self._signals, *([0] if post.with_parent else [])):
+            service.watch(descriptor)
 
     def run(self) -> int:
         while self._code is None:
@@ -85,9 +96,19 @@ class _Guard:
         return self._code
 
     def _wait(self, timeout_s: float) -> set[int]:
+        self._service.attend(self._obey, min(max(timeout_s, 0.0), _LONGEST_S))
         watched = [self._signals, *([0] if self._post.with_parent else [])]
         watched += [] if self._ear is None else [self._ear.fileno(), self._handle]
-        return set(select.select(watched, [], [], min(max(timeout_s, 0.0), _LONGEST_S))[0])
+        return set(select.select(watched, [], [], 0)[0])
+
+    def _obey(self, client: int, frames: Frames) -> Sequence[Frame]:
+        """What the controller's owner orders, whatever the controller does."""
+        match unpack(frames, Panic | Arm):
+            case Panic():
+                self._act(self._watch.panic(time.monotonic()))
+            case Arm():
+                self._act(self._watch.arm(time.monotonic()))
+        return pack(Obeyed(silent=self._retry_at == float("inf")))
 
     def _hear(self, ready: set[int]) -> None:
         if self._ear is not None and self._ear.fileno() in ready:
@@ -101,6 +122,7 @@ class _Guard:
             line = os.read(0, 4096)
             self._act(self._watch.farewell(time.monotonic(), orderly=b"the run has ended" in line))
             if not line:
+                self._service.forget(0)
                 self._post = replace(self._post, with_parent=False)
 
     def _heard(self, words: list[str]) -> None:
@@ -136,6 +158,8 @@ class _Guard:
         self._agent = fork(lambda: self._be_agent(ours, theirs))
         os.close(theirs)
         self._ear, self._handle = Ear(ours), os.pidfd_open(self._agent)
+        self._service.watch(ours)
+        self._service.watch(self._handle)
 
     def _be_agent(self, ours: int, theirs: int) -> int:
         os.close(ours)
@@ -153,8 +177,9 @@ class _Guard:
         assert self._agent is not None
         _, status = os.waitpid(self._agent, 0)
         assert self._ear is not None
-        os.close(self._ear.fileno())
-        os.close(self._handle)
+        for descriptor in (self._ear.fileno(), self._handle):
+            self._service.forget(descriptor)
+            os.close(descriptor)
         self._ear, self._handle, self._agent = None, -1, None
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import msgspec
 from testbed.agents.agent import Setup
 from testbed.agents.assemble import air_settings
 from testbed.agents.calibrated import Calibrated
+from testbed.agents.paths import key_folder
 from testbed.agents.processes import Children
 from testbed.agents.ward import Ward
 from testbed.agents.warm import warm_scheduler
@@ -28,12 +28,6 @@ from testbed.radio.pluto_steps import PlutoOptions
 
 JOIN_S = 120.0
 HUB_ADDRESS = "tcp://127.0.0.1:*"
-
-
-def key_folder() -> Path:
-    """Where keys live: $TESTBED_KEYS, or the user's configuration folder."""
-    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(os.environ.get("TESTBED_KEYS") or Path(home) / "dmoe-testbed" / "keys")
 
 
 def check_keys(campaign: Campaign) -> Path:
@@ -78,7 +72,9 @@ def remote_fleet(
         ward = stack.enter_context(Ward(hub, children, [_guard(hub.address, k, keys, state, iq) for k in range(K)]))
         warm_scheduler()
         _wait_joined(hub, ward)
-        care = Care(back=lambda k: hub.incarnation(k) != 0, given_up=ward.given_up)
+        care = Care(
+            quiet=lambda: children.tell_all(b"quiet\n"), back=lambda k: hub.incarnation(k) != 0, given_up=ward.given_up
+        )
         patience = Patience(campaign.nodes.patience_s)
         yield Fleet([RemoteNode(hub, k, patience) for k in range(K)], pool.map, care)
 

@@ -19,7 +19,7 @@ from testbed.ofdm.mcs import choose_mcs, spectral_efficiency
 from testbed.ofdm.sounding import sounding_frame
 from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import RadioSettings
-from testbed.radio.pluto import libraries
+from testbed.radio.pluto_connect import libraries
 from testbed.schedule.fill import fill_idle
 from testbed.schedule.policy import schedule
 from testbed.schedule.problem import Problem

@@ -9,7 +9,8 @@ from testbed.agents.ether import RemoteEther
 from testbed.errors import RadioError
 from testbed.link.keys import client_keys
 from testbed.link.service import Client
-from testbed.radio.pluto import connect, resolve, silence_context
+from testbed.radio.pluto import silence_context
+from testbed.radio.pluto_connect import connect, resolve
 
 
 class Way(Protocol):

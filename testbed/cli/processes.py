@@ -18,6 +18,7 @@ def agent(
     index: Annotated[int, typer.Option(help="Number of this node.")],
     keys: Annotated[Path, typer.Option(help="Folder of keys.")],
     iq: Annotated[Path | None, typer.Option(help="Folder for recorded samples.")] = None,
+    listen: Annotated[str, typer.Option(help="Where it hears of a panic.")] = "tcp://127.0.0.1:*",
     state: Annotated[Path | None, typer.Option(help="Folder for the node's tokens between layers.")] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
@@ -26,7 +27,7 @@ def agent(
         from testbed.agents.agent import run_agent
         from testbed.agents.guard import Post
 
-        raise typer.Exit(run_agent(connect, Post(index, keys, state, with_parent, iq)))
+        raise typer.Exit(run_agent(connect, Post(index, keys, state, with_parent, iq, listen)))
 
 
 @app.command(hidden=True)

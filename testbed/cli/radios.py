@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testbed.cli.common import FAILED, CampaignFile, default_out, errors_as_sentences, group
+from testbed.errors import AddressError
 
 if TYPE_CHECKING:
+    from testbed.agents.latch import OnDuty
+    from testbed.agents.panic import Outcome
     from testbed.virtual_pluto.clock import ClockName
 
 app = group("Radios.")
@@ -46,6 +50,49 @@ def virtual_pluto(
 
         kind: ClockName = "wall" if clock is Clock.wall else "logical"
         run_virtual_plutos(units, first, port, kind, seed, announce, air=air, with_parent=with_parent)
+
+
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option("--node", help="A guard on another machine, as INDEX=tcp://HOST:PORT; may be repeated."),
+]
+
+
+@app.command()
+def panic(node: Nodes = None) -> None:
+    """Silence every node at once, whatever the controller does; nobody transmits until `testbed arm`."""
+    with errors_as_sentences():
+        from testbed.agents.panic import panic as silence_all
+
+        _ordered("silent", silence_all, node)
+
+
+@app.command()
+def arm(node: Nodes = None) -> None:
+    """Allow nodes to transmit again after a panic."""
+    with errors_as_sentences():
+        from testbed.agents.panic import arm as allow_all
+
+        _ordered("armed", allow_all, node)
+
+
+def _ordered(word: str, order: Callable[[Path, list[OnDuty]], list[Outcome]], node: list[str] | None) -> None:
+    from testbed.agents.latch import OnDuty
+    from testbed.agents.paths import key_folder
+
+    others = []
+    for text in node or []:
+        index, _, address = text.partition("=")
+        if not index.isdigit() or not address.startswith("tcp://"):
+            raise AddressError(f"--node {text!r} is not INDEX=tcp://HOST:PORT")
+        others.append(OnDuty(int(index), 0, address))
+    outcomes = order(key_folder(), others)
+    for one in sorted(outcomes, key=lambda outcome: outcome.index):
+        print(f"node {one.index}: {word if one.well else one.words} ({1000 * one.seconds:.0f} ms)")
+    if not outcomes:
+        print(f"{word}; no node is on duty on this machine")
+    if not all(one.well for one in outcomes):
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -84,6 +84,15 @@ def server_keys(folder: Path, nodes: int, server: str = "controller") -> ServerK
     return ServerKeys(_pair(folder, server), clients)
 
 
+def guard_keys(folder: Path, index: int) -> ServerKeys:
+    """Keys for the guard of node `index`, who listens to the controller alone.
+
+    Raises:
+        KeyFileError: a key is missing, damaged, or readable by others.
+    """
+    return ServerKeys(_pair(folder, f"node-{index}"), {_read_public(folder, "controller"): CONTROLLER})
+
+
 def client_keys(folder: Path, index: int, server: str = "controller") -> ClientKeys:
     """Keys for node `index`, or `CONTROLLER`, to talk to `server`.
 

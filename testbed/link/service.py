@@ -70,9 +70,21 @@ class Service:
             tick_s: see `tick`.
         """
         while not self._stopping:
-            self._socket.wait(tick_s)
-            self._answer_waiting(handler)
+            self.attend(handler, tick_s)
             tick()
+
+    def attend(self, handler: Callable[[int, Frames], Sequence[Frame]], timeout_s: float) -> None:
+        """Wait once, for requests or a watched descriptor, and answer what has come; for loops of other people."""
+        self._socket.wait(timeout_s)
+        self._answer_waiting(handler)
+
+    def watch(self, descriptor: int) -> None:
+        """`attend` returns also when `descriptor` can be read."""
+        self._socket.watch(descriptor)
+
+    def forget(self, descriptor: int) -> None:
+        """No longer; before `descriptor` is closed."""
+        self._socket.forget(descriptor)
 
     def stop(self) -> None:
         """End `serve` soon; callable from any thread and from signal handlers."""

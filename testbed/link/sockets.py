@@ -79,6 +79,14 @@ class _Wire:
                 os.read(self._wake_in, 4096)
         self._attend(ready)
 
+    def watch(self, descriptor: int) -> None:
+        """`wait` ends also when `descriptor` can be read."""
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def forget(self, descriptor: int) -> None:
+        """No longer; before `descriptor` is closed."""
+        self._poller.unregister(descriptor)
+
     def close(self) -> None:
         """What was sent may leave within 0.25 s; then everything is gone."""
         with self._waking:

@@ -121,7 +121,7 @@ def scene(nursery: tuple[Children, Path], server: Server) -> Iterator[Scene]:
 def test_a_killed_agent_leaves_no_carrier_and_another_takes_its_place(scene: Scene) -> None:
     agent = scene.agent()
     assert scene.quiet_after(agent.kill) < 0.5 + SLACK_S
-    assert "was killed by signal 9" in scene.log()
+    wait_until(lambda: "was killed by signal 9" in scene.log())
     with pytest.raises(NodeLost):
         scene.node.gate(0)
     deadline = time.monotonic() + 3 + SLACK_S

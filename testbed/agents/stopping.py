@@ -1,0 +1,56 @@
+"""How a person ends a run: three times Ctrl+C, each more urgent, or a panic."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from testbed.agents.latch import is_latched
+
+INTERRUPTED = 130
+
+
+class Stopping:
+    """Whether the run is to end; to be asked between rounds, within a `with`.
+
+    The first Ctrl+C or SIGTERM ends it after the round that is under way; the second takes every radio off the air and
+    raises KeyboardInterrupt; the third takes them off the air again and ends the process on the spot. What was recorded
+    stays readable on each of these ways. A panic ends it like the first.
+
+    Attributes:
+        quiet: takes every radio off the air at once.
+    """
+
+    def __init__(self, keys: Path) -> None:
+        self._keys = keys
+        self._asked = 0
+        self._before: dict[int, object] = {}
+        self.quiet: Callable[[], None] = lambda: None
+
+    def __call__(self) -> bool:
+        """Whether the run is to end now."""
+        return self._asked > 0 or is_latched(self._keys)
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal has returned
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._asked += 1
+        if self._asked == 1:
+            return
+        self.quiet()
+        if self._asked == 2:
+            raise KeyboardInterrupt
+        os._exit(INTERRUPTED)
