@@ -83,7 +83,9 @@ class Plan:
 
 PLANS = {
     "demo": Plan("demo", tuple(RECIPES)[:4]),
-    "eight": Plan("eight", tuple(RECIPES), seed_steps=800, branch_steps=1300, mix_steps=400, branch_rate=1.0),
+    "eight": Plan(
+        "eight", tuple(RECIPES), seed_steps=800, branch_steps=1300, mix_steps=400, joint_steps=3100, branch_rate=1.0
+    ),
 }
 
 MATRICES = ("attention_in", "attention_out", "expert_up", "expert_down")
