@@ -2,14 +2,14 @@
 
 The air, the frame numbers and the tokens of a simulated run follow from its campaign. Therefore the run is done
 again from its beginning; each round that was recorded must come out bit-equal, and the rest is new. The result
-takes the place of the broken run only when it holds as much; until then nothing of that is touched.
+takes the place of the broken run in one step, and only when it holds as much; until then nothing of that is touched.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from testbed.errors import RecordError
 from testbed.outcome import RoundRecord
 from testbed.record.digest import write_digests
 from testbed.record.folder import Manifest, RunFolder, read_manifest, write_manifest
-from testbed.record.read import Run, read_run
+from testbed.record.read import OpenRun, empty_run, open_run
 from testbed.record.report import write_report
 from testbed.record.rows import rows_of
+from testbed.record.swap import settle, swap_in
+from testbed.record.table import NothingRecorded
 
-_LEFT_BEHIND = {"journal.bin", ".writer", ".ballast", "report.html"}
+_LEFT_BEHIND = {"journal.bin", "report.html"}
 
 
 def resume(
@@ -55,24 +57,36 @@ def resume(
         CampaignError, ModelError: it cannot be run here.
     """
     folder = RunFolder(Path(path).resolve())
-    run = read_run(folder.path)
-    campaign = _resumable(run)
-    if in_process is None:
-        in_process = "--in-process" in run.manifest.command
+    settle(folder.path)
     out = folder.path.with_name(f".{folder.run_id}.resumed")
     shutil.rmtree(out, ignore_errors=True)
-    try:
-        done = execute(plan_run(campaign, out, in_process=in_process), argv, _checked(run, on_round), tell)
-        if done.summary.rounds < len(run.rounds):
-            raise RecordError(f"{folder.path}: stopped before its last recorded round; it is left as it was")
-        _take_place(folder, RunFolder(Path(done.summary.run_dir)), run)
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
+    with _recorded(folder) as run:
+        campaign = _resumable(run)
+        if in_process is None:
+            in_process = "--in-process" in run.manifest.command
+        try:
+            done = execute(plan_run(campaign, out, in_process=in_process), argv, _checked(run, on_round), tell)
+            if done.summary.rounds < run.count:
+                raise RecordError(f"{folder.path}: stopped before its last recorded round; it is left as it was")
+            _take_place(folder, RunFolder(Path(done.summary.run_dir)), run)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
     summary = replace(done.summary, run_dir=str(folder.path))
     return Result(summary, write_report(folder.path), done.interrupted)
 
 
-def _resumable(run: Run) -> Campaign:
+@contextmanager
+def _recorded(folder: RunFolder) -> Iterator[OpenRun]:
+    """What was recorded; of a run that was killed before its first round, nothing."""
+    with ExitStack() as stack:
+        try:
+            run = stack.enter_context(open_run(folder.path))
+        except NothingRecorded:
+            run = empty_run(folder)
+        yield run
+
+
+def _resumable(run: OpenRun) -> Campaign:
     """The campaign of a run that can be resumed."""
     path, status = run.folder.path, run.manifest.status
     if status == "running":
@@ -90,11 +104,13 @@ def _resumable(run: Run) -> Campaign:
     return campaign
 
 
-def _checked(run: Run, on_round: Callable[[RoundRecord], None]) -> Callable[[RoundRecord], None]:
+def _checked(run: OpenRun, on_round: Callable[[RoundRecord], None]) -> Callable[[RoundRecord], None]:
     """Holds each round against the recorded one."""
+    recorded = run.each()
 
     def keep(record: RoundRecord) -> None:
-        if record.number < len(run.rounds) and (name := _difference(run.rounds[record.number], record)):
+        before = next(recorded, None)
+        if before is not None and (name := _difference(before.record, record)):
             raise RecordError(
                 f"{run.folder.path}: round {record.number} comes out with another {name!r}; it was recorded by commit "
                 f"{run.manifest.git_commit}, resume it with that version, or use repair to keep what is there"
@@ -113,23 +129,20 @@ def _difference(recorded: RoundRecord, record: RoundRecord) -> str:
     return next((name for name, equal in same.items() if not equal), "")
 
 
-def _take_place(old: RunFolder, new: RunFolder, run: Run) -> None:
+def _take_place(old: RunFolder, new: RunFolder, run: OpenRun) -> None:
     """Puts the new folder in the place of the old one, with its name, its start, and what else lay in it."""
     made = read_manifest(new)
     write_manifest(new, _joined(run, made))
     write_digests(new)
     for path in old.path.iterdir():
-        if not (new.path / path.name).exists() and path.name not in _LEFT_BEHIND:
+        if not (new.path / path.name).exists() and not path.name.startswith(".") and path.name not in _LEFT_BEHIND:
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, new.path / path.name)
-    aside = old.path.with_name(f".{old.run_id}.before")
-    os.replace(old.path, aside)
-    os.replace(new.path, old.path)
-    shutil.rmtree(aside)
+    swap_in(new.path, old.path)
 
 
-def _joined(run: Run, made: Manifest) -> Manifest:
+def _joined(run: OpenRun, made: Manifest) -> Manifest:
     before = run.manifest
-    words = f"resumed after {len(run.rounds)} rounds, at {made.started}"
+    words = f"resumed after {run.count} rounds, at {made.started}"
     return msgspec.structs.replace(
         made, run_id=before.run_id, started=before.started, events=(*before.events, words, *made.events)
     )

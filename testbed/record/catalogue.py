@@ -31,6 +31,7 @@ from testbed.record.catalogue_entry import (
 from testbed.record.catalogue_index import Index, open_index
 from testbed.record.folder import Manifest, RunFolder, is_live, read_manifest
 from testbed.record.read import read_summary
+from testbed.record.swap import settle_missing
 
 INDEX = ".catalogue.sqlite"
 _CONDITION = re.compile(r"([A-Za-z_][\w.-]*)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
@@ -126,6 +127,7 @@ def run_folders(out: Path) -> list[RunFolder]:
     Raises:
         RecordError: `out` is no folder or cannot be read.
     """
+    settle_missing(out)
     try:
         paths = sorted(path for path in out.iterdir() if not path.name.startswith("."))
     except OSError as error:

@@ -112,6 +112,17 @@ def open_run(path: Path) -> Iterator[OpenRun]:
         )
 
 
+def empty_run(folder: RunFolder) -> OpenRun:
+    """A run of which nothing was recorded but what it was to be.
+
+    Raises:
+        RecordError: that is damaged.
+    """
+    shape = RecordShape(0, 0, np.zeros(0), np.zeros(0), float("nan"), float("nan"))
+    manifest, campaign = read_manifest(folder), _read_text(folder.campaign)
+    return OpenRun(folder, manifest, campaign, shape, None, 0, 0, lambda: iter(()))
+
+
 def read_run(path: Path) -> Run:
     """Everything that was recorded in a run folder, at once.
 

@@ -26,6 +26,10 @@ BLOCK_BYTES = 8 << 20
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
+class NothingRecorded(RecordError):
+    """The run was killed before its first round could be recorded."""
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """One round as it is stored.
@@ -82,6 +86,8 @@ def _enter(stack: ExitStack, folder: RunFolder) -> Table:
         except RecordError:
             if folder.journal.exists():  # else the writer has just come to its end
                 raise
+    if not folder.record.exists() and not folder.timings.exists():
+        raise NothingRecorded(f"{folder.path}: nothing is recorded; the run was killed before it began")
     return stack.enter_context(open_hdf5(folder.record))
 
 
@@ -108,7 +114,7 @@ def open_journal(path: Path) -> Iterator[Table]:
     with JournalReader(path) as reader:
         frame = reader.next()
         if frame is None:
-            raise RecordError(f"{path}: empty; the run was killed before it began")
+            raise NothingRecorded(f"{path}: empty; the run was killed before it began")
         with _as_damage(path):
             shape = shape_of(frame.open()[0])
         count = _entries(reader)

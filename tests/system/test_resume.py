@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tests.system.test_command import SMALL
 from tests.unit.record.factory import NOW
 
 BEFORE = 3
+ROOT = Path(__file__).parents[2]
 
 
 def silent(record: RoundRecord) -> None:
@@ -100,3 +103,65 @@ def test_what_cannot_be_resumed_is_refused(unbroken: RunFolder, tmp_path: Path) 
     shutil.rmtree(path)
     with pytest.raises(RecordError, match="not a run folder"):
         resume(path, ["test"], silent)
+
+
+KILLS = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+import psutil
+from testbed.agents.controller import execute, plan_run
+from testbed.agents.resume import resume
+from testbed.campaign import Campaign
+from testbed.record.catalogue import list_runs
+from testbed.record.folder import RunFolder, create_run, is_live
+from testbed.record.read import verify
+from tests.system.test_command import SMALL
+from tests.unit.record.factory import NOW
+
+out, kills, rng = Path(sys.argv[1]), int(sys.argv[2]), np.random.default_rng(int(sys.argv[3]))
+campaign = Campaign.from_text(SMALL.format(passes=1))
+
+def run(out):
+    return execute(plan_run(campaign, out, in_process=True), ["test", "--in-process"], lambda record: None)
+
+run(out / "warm")
+begin = time.monotonic()
+unbroken = Path(run(out / "unbroken").summary.run_dir)
+seconds = time.monotonic() - begin
+for number in range(kills):
+    folder = out / str(number)
+    child = os.fork()
+    if not child:
+        if number == 0:  # before its first round
+            create_run(folder, campaign.name, campaign.seed, campaign.text(), ["test", "--in-process"], NOW)
+        else:
+            run(folder)
+        os._exit(0)
+    time.sleep(seconds * rng.uniform(0, 1.0))
+    victims = [psutil.Process(child), *psutil.Process(child).children()]
+    for victim in victims[: rng.integers(1, 3)]:  # the writer process too, every other time
+        victim.kill()
+    os.waitpid(child, 0)
+    for path in folder.iterdir() if folder.exists() else ():
+        while is_live(RunFolder(path)):
+            time.sleep(0.02)
+        (entry,) = list_runs(folder)
+        if entry.status != "complete":
+            assert entry.status == "interrupted", entry
+            resume(path, ["test"], lambda record: None)
+        for name in ("record.h5", "summary.json", "campaign.toml"):
+            assert (path / name).read_bytes() == (unbroken / name).read_bytes(), (number, name)
+        assert verify(path) == ()
+        print(number, entry.status, entry.rounds, flush=True)
+"""
+
+
+def test_runs_that_were_killed_at_random_moments_are_resumed_bit_equal(
+    tmp_path: Path, request: pytest.FixtureRequest, seed: int
+) -> None:
+    kills = 30 if request.config.getoption("--long") else 3
+    words = [sys.executable, "-c", KILLS, str(tmp_path), str(kills), str(seed)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "interrupted" in done.stdout
