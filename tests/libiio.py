@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +35,28 @@ def need_tool(name: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@contextmanager
+def genuine_server(description: Path) -> Iterator[int]:
+    """Debian's `iiod` on a context description without hardware; its port."""
+    need_tool("iiod")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = shutil.which("iiod") or shutil.which("iiod", path="/usr/sbin")
+    command = [str(program), "-u", f"xml:{description}", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 10
+            while not _listening(port):
+                assert time.monotonic() < deadline, "iiod does not listen"
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.kill()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

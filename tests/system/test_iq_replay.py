@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,11 @@ def test_what_does_not_fit_the_recording_is_refused_with_the_reason(
         again(recorded, tmp_path, **{key: value})
 
 
-def test_a_run_without_samples_cannot_be_heard_again(tmp_path: Path) -> None:
-    run = done(load_campaign(None, SMALL), tmp_path)
+def test_a_run_without_samples_cannot_be_heard_again(recorded: Run, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(recorded.folder.path, bare, ignore=shutil.ignore_patterns("iq"))
     with pytest.raises(RecordError, match="no samples were recorded with this run"):
-        again(run, tmp_path)
+        again(recorded, tmp_path, **{"radio.address": f"replay:{bare}"})
     with pytest.raises(RecordError, match="not a run folder"):
         done(load_campaign(None, SMALL | {"radio.address": f"replay:{tmp_path / 'nowhere'}"}), tmp_path)
 

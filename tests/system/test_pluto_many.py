@@ -29,8 +29,6 @@ WAVE = (0.5 * np.exp(2j * np.pi * np.arange(64) / 8)).astype(np.complex64)
 BAND = TransmitPermit(bands_hz=((2.4e9, 2.5e9),), cabled=True)
 Open = Callable[[TransmitPermit], PlutoRadio]
 
-LONG = pytest.mark.long
-
 
 @pytest.fixture(params=["inside", "genuine"])
 def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Unit, Open]]:
@@ -45,14 +43,28 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         yield servers[0].unit, lambda permit: PlutoRadio(f"pluto:{servers[0].uri}", permit)
 
 
-def is_genuine(request: pytest.FixtureRequest) -> bool:
-    return "genuine" in request.node.name
+SHARDS = 10
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=[LONG, pytest.mark.timeout(1800)])], ids=["short", "long"])
-def full(request: pytest.FixtureRequest) -> bool:
-    """The full-size form."""
-    return bool(request.param)
+@pytest.fixture(
+    params=[None, *(pytest.param(k, marks=pytest.mark.long) for k in range(SHARDS))],
+    ids=["short", *(f"long{k}" for k in range(SHARDS))],
+)
+def shard(request: pytest.FixtureRequest) -> int | None:
+    """Part of the full-size form, or None for the short one."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def draw(seed: int, shard: int | None) -> np.random.Generator:
+    """Other cases in each part."""
+    return np.random.default_rng(seed if shard is None else [seed, shard])
+
+
+def cases(request: pytest.FixtureRequest, shard: int | None, inside: tuple[int, int], genuine: tuple[int, int]) -> int:
+    """How many: (by default, in full) for each kind of bench."""
+    short, full = genuine if "genuine" in request.node.name else inside
+    return short if shard is None else full // SHARDS
 
 
 # the mask
@@ -118,20 +130,20 @@ IMPOSSIBLE = {"out of reach of a Pluto", "the unit refused the value"}
 
 
 def test_nothing_is_radiated_outside_band_power_and_permission(
-    bench: tuple[Unit, Open], full: bool, request: pytest.FixtureRequest, rng: np.random.Generator
+    bench: tuple[Unit, Open], shard: int | None, request: pytest.FixtureRequest, draw: np.random.Generator
 ) -> None:
     unit, opened = bench
     unit.faults.gain_reset_on_rate, unit.faults.calibration_burst_s = True, 1e-4
-    cases = (2_000 if full else 60) if is_genuine(request) else (100_000 if full else 600)
+    count = cases(request, shard, inside=(300, 100_000), genuine=(40, 2_000))
     with opened(BAND) as radio:
         seen = radiated(unit)
         radio.silence()
         seen.clear()
         sent = refused = 0
         reasons: set[str] = set()
-        for _ in range(cases):
-            permit = radio._permit = random_permit(rng)
-            settings = random_settings(rng, permit)
+        for _ in range(count):
+            permit = radio._permit = random_permit(draw)
+            settings = random_settings(draw, permit)
             try:
                 radio.configure(settings)
                 radio.transmit(WAVE)
@@ -144,8 +156,8 @@ def test_nothing_is_radiated_outside_band_power_and_permission(
             for segment in seen:
                 assert_within(segment, permit, settings)
             seen.clear()
-    assert sent >= cases // 20
-    assert refused >= cases // 10
+    assert sent >= count // 20
+    assert refused >= count // 10
     assert reasons <= IMPOSSIBLE
 
 
@@ -210,17 +222,17 @@ def run_verb(verb: str, radio: PlutoRadio, unit: Unit, rng: np.random.Generator)
 
 
 def test_mute_retune_read_back_unmute_in_every_sequence(
-    bench: tuple[Unit, Open], full: bool, request: pytest.FixtureRequest, rng: np.random.Generator
+    bench: tuple[Unit, Open], shard: int | None, request: pytest.FixtureRequest, draw: np.random.Generator
 ) -> None:
     unit, opened = bench
     unit.faults.gain_reset_on_rate = True
-    sequences = (500 if full else 15) if is_genuine(request) else (10_000 if full else 150)
+    sequences = cases(request, shard, inside=(80, 10_000), genuine=(15, 500))
     with opened(BAND) as radio:
         order = Order(unit)
         for _ in range(sequences):
-            for verb in rng.choice(VERBS, int(rng.integers(3, 9)), p=[0.3, 0.3, 0.15, 0.15, 0.1]):
+            for verb in draw.choice(VERBS, int(draw.integers(3, 9)), p=[0.3, 0.3, 0.15, 0.15, 0.1]):
                 with contextlib.suppress(RadioError):
-                    run_verb(verb, radio, unit, rng)
+                    run_verb(verb, radio, unit, draw)
             unit.faults.protocol = []
             radio.silence()
             assert unit.state.transmitter_off
@@ -233,7 +245,9 @@ def test_mute_retune_read_back_unmute_in_every_sequence(
 # freshness
 
 
-def test_no_stale_capture_is_ever_accepted(full: bool, rng: np.random.Generator) -> None:
+def test_no_stale_capture_is_ever_accepted(
+    shard: int | None, request: pytest.FixtureRequest, draw: np.random.Generator
+) -> None:
     """Each change is a new tone, and each capture must hold it, however many old blocks the unit has to give."""
     need_libiio()
     settings = RadioSettings(4e6, 2.45e9, -20.0, 40.0)
@@ -243,9 +257,9 @@ def test_no_stale_capture_is_ever_accepted(full: bool, rng: np.random.Generator)
             for radio in (sender, hearer):
                 radio.configure(settings)
             stale = 0
-            for _ in range(10_000 if full else 250):
-                servers[1].unit.faults.stale_blocks = int(rng.integers(0, 9))
-                cycles = int(rng.integers(1, 100))
+            for _ in range(cases(request, shard, inside=(200, 10_000), genuine=(0, 0))):
+                servers[1].unit.faults.stale_blocks = int(draw.integers(0, 9))
+                cycles = int(draw.integers(1, 100))
                 sender.transmit((0.5 * np.exp(2j * np.pi * cycles * np.arange(200) / 200)).astype(np.complex64))
                 heard = np.abs(np.fft.fft(hearer.receive(200).samples))
                 heard[0] = 0

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,7 +21,7 @@ from testbed.virtual_pluto.attributes import context_attributes
 from testbed.virtual_pluto.conversation import VERSION
 from testbed.virtual_pluto.description import context_xml
 from testbed.virtual_pluto.serve import serving
-from tests.libiio import need_tool
+from tests.libiio import genuine_server, need_tool
 from tests.unit.virtual_pluto.wires import air, units
 
 NOT_IMPLEMENTED = b"-38\n"
@@ -88,30 +86,14 @@ def exchange(port: int, sent: bytes) -> bytes:
     return received
 
 
-def listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def genuine(tmp_path: Path) -> Iterator[int]:
     """The port of a genuine server on our own description."""
-    need_tool("iiod")
     (unit,) = units(1)
     description = tmp_path / "pluto.xml"
     description.write_bytes(context_xml("conformance", context_attributes(unit)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = shutil.which("iiod") or shutil.which("iiod", path="/usr/sbin")
-    command = [str(program), "-u", f"xml:{description}", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 10
-        while not listening(port):
-            assert time.monotonic() < deadline, "iiod does not listen"
-            time.sleep(0.05)
+    with genuine_server(description) as port:
         yield port
-        process.kill()
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from testbed.errors import AddressError, RadioError, TransmitRefused
 from testbed.radio.base import RadioSettings
+from testbed.radio.doctor import examine_pluto
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.pluto import PlutoRadio, make_quiet
 from testbed.radio.pluto_connect import resolve, scan
@@ -23,7 +25,7 @@ from testbed.virtual_pluto.serve import serving
 from testbed.virtual_pluto.server import Server
 from testbed.virtual_pluto.state import State
 from testbed.virtual_pluto.unit import Unit
-from tests.libiio import need_libiio
+from tests.libiio import genuine_server, need_libiio
 from tests.unit.virtual_pluto.wires import air
 
 SETTINGS = RadioSettings(sample_rate_hz=4e6, centre_hz=2.45e9, transmit_gain_db=-20.0, receive_gain_db=40.0)
@@ -365,3 +367,34 @@ def test_a_unit_that_never_comes_back_is_an_error_at_every_verb(servers: list[Se
     assert is_quiet(servers[0].unit)  # leaving tried once more
     with pytest.raises(RadioError, match="is closed"):
         radio.silence()
+
+
+OTHER_DEVICE = """<?xml version="1.0" encoding="utf-8"?>
+<!DOCTYPE context [<!ELEMENT context (device)*><!ELEMENT device (channel)*><!ELEMENT channel EMPTY>
+<!ATTLIST context name CDATA #REQUIRED><!ATTLIST device id CDATA #REQUIRED name CDATA #IMPLIED>
+<!ATTLIST channel id CDATA #REQUIRED type (input|output) #REQUIRED>]>
+<context name="xml"><device id="iio:device0" name="thermometer"><channel id="temp0" type="input"/></device></context>
+"""
+
+
+def test_another_device_is_not_taken_for_a_pluto(tmp_path: Path) -> None:
+    need_libiio()
+    (tmp_path / "other.xml").write_text(OTHER_DEVICE, encoding="utf-8")
+    with genuine_server(tmp_path / "other.xml") as port:
+        with pytest.raises(RadioError, match="is not a Pluto: it has no ad9361-phy"):
+            PlutoRadio(f"pluto:ip:127.0.0.1:{port}")
+        (*_, finding) = examine_pluto(f"pluto:ip:127.0.0.1:{port}")
+        assert not finding.well
+        assert finding.remedy
+
+
+def test_a_model_that_does_not_reach_a_frequency_says_so_and_stays_silent(servers: list[Server]) -> None:
+    unit = servers[0].unit
+    unit.identity = replace(unit.identity, model="ad9363a")
+    with opened(servers[0], replace(PERMIT, bands_hz=((5e9, 6e9),))) as radio:
+        with pytest.raises(RadioError, match=r"altvoltage0 frequency = 5800000000: the unit refused the value"):
+            radio.configure(replace(SETTINGS, centre_hz=5.8e9))
+        assert is_quiet(unit)
+        with pytest.raises(RadioError, match="never tuned"):
+            radio.transmit(TONE)
+        radio.configure(replace(SETTINGS, centre_hz=3.5e9))
