@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from testbed.radio import pluto
-from testbed.virtual_pluto.conversation import Claims, Conversation
+from testbed.virtual_pluto.claims import Claims
+from testbed.virtual_pluto.conversation import Conversation
 from testbed.virtual_pluto.description import RECEIVER, TRANSMITTER, devices
 from testbed.virtual_pluto.unit import Unit
 from tests.unit.virtual_pluto.wires import MemoryWire

@@ -28,6 +28,7 @@ from testbed.radio.air import AirSettings, draw_links, thermal_noise_dbm
 from testbed.radio.base import Samples
 from testbed.units import from_db
 from testbed.virtual_pluto.clock import Clock
+from testbed.virtual_pluto.segments import CABLE, Path, Segment, Tuning
 from testbed.virtual_pluto.spectrum import received_wave
 
 HISTORY_S: Final = 10.0
@@ -35,52 +36,6 @@ HISTORY_S: Final = 10.0
 SEGMENTS: Final = 512
 MARGIN: Final = 64
 """Samples around a segment within which the channel's filter may spread it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """One transmission while nothing about it changes.
-
-    Attributes:
-        unit: who transmits.
-        wave: (n,) samples, full scale 1.0; repeated when periodic.
-        start_s, stop_s: when it is on the air.
-        origin_s: time of wave[0]; differs from start_s where a setting changed on the way.
-        carrier_hz, rate_hz: true values, crystal error included.
-        gain_db: transmit gain, 0 at full power.
-        serial: number that tells transmissions apart.
-    """
-
-    unit: int
-    wave: Samples
-    start_s: float
-    origin_s: float
-    carrier_hz: float
-    rate_hz: float
-    gain_db: float
-    periodic: bool
-    serial: int
-    stop_s: float = math.inf
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How a unit listens: true carrier and rate in Hz; gain in dB, None for automatic gain within the limits."""
-
-    carrier_hz: float
-    rate_hz: float
-    gain_db: float | None
-    highest_gain_db: float = 71.0
-    lowest_gain_db: float = -3.0
-    deaf: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """Gain and fading from one antenna to another."""
-
-    gain_db: float
-    fading: channel.Fading
 
 
 @dataclass
@@ -278,7 +233,3 @@ class Aether:
         if self.clock.name == "wall":
             self._ended = [one for one in self._ended if one.stop_s > now - HISTORY_S]
         self._ended = self._ended[-SEGMENTS:]
-
-
-CABLE: Final = channel.Fading(np.zeros(1), np.ones((1, 1), complex), np.zeros((1, 1)))
-"""One path that does not fade."""

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from testbed.radio.air import FRONT_END as IMPAIRMENTS
 from testbed.radio.base import Samples
 from testbed.units import from_db
-from testbed.virtual_pluto.aether import Segment, Tuning
 from testbed.virtual_pluto.description import RECEIVER, TRANSMITTER
 from testbed.virtual_pluto.grammar import Refused
 from testbed.virtual_pluto.kernels import Words, deliver
+from testbed.virtual_pluto.segments import Segment, Tuning
 from testbed.virtual_pluto.unit import OVERFLOW_BIT, UNDERFLOW_BIT, Unit, digital_loopback
 
 LARGEST_BLOCK: Final = 1 << 26

@@ -9,13 +9,12 @@ import errno
 import os
 import struct
 import threading
-import time
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from testbed.virtual_pluto import grammar
 from testbed.virtual_pluto.attributes import context_attributes, find_rule, named, rules
 from testbed.virtual_pluto.buffers import ReceiveStream, Stream, TransmitStream, open_stream
+from testbed.virtual_pluto.claims import Claims
 from testbed.virtual_pluto.description import RECEIVER, TRANSMITTER, context_xml, find
 from testbed.virtual_pluto.grammar import Attribute, Refused
 from testbed.virtual_pluto.rules import read, write
@@ -23,8 +22,6 @@ from testbed.virtual_pluto.unit import Unit
 
 VERSION: Final = "0.25.dmoe-vp"
 """Major, minor and a tag of exactly seven characters: the client reads no more and no less."""
-CLOSE_GRACE_S: Final = 0.05
-"""A CLOSE travels on another connection than the next OPEN: so long an OPEN waits for it."""
 LARGEST_TRANSFER: Final = 1 << 30
 HELP: Final = "".join(f"\t{verb.decode('ascii')}\n" for verb in grammar.SIZES)
 
@@ -251,40 +248,6 @@ class Conversation:
 
     def _number(self, value: int) -> None:
         self._wire.send(b"%d\n" % value)
-
-
-class Claims:
-    """Who has which buffer of one unit open."""
-
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._owners: dict[str, list[object]] = {}
-        self._lock = threading.Lock()
-        self._sleep = sleep
-
-    def take(self, device: str, owner: object, *, exclusive: bool) -> None:
-        """Claim a buffer, waiting a moment for one that is being closed.
-
-        Raises:
-            Refused: EBUSY, when it stays with another.
-        """
-        deadline = time.monotonic() + CLOSE_GRACE_S
-        while not self._try(device, owner, exclusive):
-            if time.monotonic() >= deadline:
-                raise Refused(errno.EBUSY)
-            self._sleep(0.002)
-
-    def give_back(self, device: str, owner: object) -> None:
-        """Let it go."""
-        with self._lock:
-            self._owners.get(device, []).remove(owner)
-
-    def _try(self, device: str, owner: object, exclusive: bool) -> bool:
-        with self._lock:
-            owners = self._owners.setdefault(device, [])
-            if exclusive and owners:
-                return False
-            owners.append(owner)
-            return True
 
 
 def _description(unit: Unit) -> str:

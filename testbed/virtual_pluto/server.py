@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from testbed.errors import RadioError
-from testbed.virtual_pluto.conversation import Claims, Conversation
+from testbed.virtual_pluto.claims import Claims
+from testbed.virtual_pluto.conversation import Conversation
 from testbed.virtual_pluto.unit import Unit
 
 PORT: Final = 30431

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from testbed.radio.base import Samples
 from testbed.units import db
-from testbed.virtual_pluto.aether import Aether, Tuning
+from testbed.virtual_pluto.aether import Aether
 from testbed.virtual_pluto.faults import Faults
+from testbed.virtual_pluto.segments import Tuning
 from testbed.virtual_pluto.state import XO_NOMINAL, Identity, State, Tone, gain_range_db
 
 DDS_PERIOD: Final = 1 << 16

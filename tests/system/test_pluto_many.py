@@ -17,8 +17,8 @@ from testbed.radio.base import RadioSettings
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.pluto import PlutoRadio
 from testbed.radio.pluto_steps import MUTED_DB, PlutoOptions
-from testbed.virtual_pluto.aether import Segment
 from testbed.virtual_pluto.faults import Fault
+from testbed.virtual_pluto.segments import Segment
 from testbed.virtual_pluto.serve import make_units, serving
 from testbed.virtual_pluto.unit import Unit
 from tests.inside import connect_inside

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from testbed.radio.base import Samples
-from testbed.virtual_pluto.aether import Aether, Tuning
+from testbed.virtual_pluto.aether import Aether
 from testbed.virtual_pluto.clock import LogicalClock, WallClock
+from testbed.virtual_pluto.segments import Tuning
 from testbed.virtual_pluto.unit import Unit
 from tests.unit.virtual_pluto.wires import air, units
 

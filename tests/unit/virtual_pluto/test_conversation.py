@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.virtual_pluto.conversation import VERSION, Claims
+from testbed.virtual_pluto.claims import Claims
+from testbed.virtual_pluto.conversation import VERSION
 from testbed.virtual_pluto.faults import Fault
 from tests.unit.virtual_pluto.wires import ask, units, value
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from testbed.radio.air import AirSettings
-from testbed.virtual_pluto.conversation import Claims, Conversation
+from testbed.virtual_pluto.claims import Claims
+from testbed.virtual_pluto.conversation import Conversation
 from testbed.virtual_pluto.serve import make_units
 from testbed.virtual_pluto.unit import Unit
 
