@@ -30,6 +30,9 @@ from testbed.record.foreign.links import Composition, is_composition
 from testbed.units import from_db
 
 DEFAULT_STEP_S = 0.1
+KEPT = (
+    "source_format", "source_sha256", "hardware", "composition", "warning", "remarks", "clock", "licence", "origin",
+)  # fmt: skip
 LEAST_TONES, PILOT_SHARE, PREFIX_SHARE = 24, 16, 4
 
 
@@ -224,11 +227,7 @@ def _about(
     measured = np.isin(np.round(grid.frequency_hz), np.round(links.frequency_hz[links.used]))
     mean = f"mean set to channel.snr_db = {campaign.channel.snr_db:g}, for the recording does not tell the noise"
     snr = "as recorded" if noise is None else mean
-    named = {
-        f"source_{name.removeprefix('source_')}": told[name]
-        for name in ("source_format", "source_sha256", "hardware", "composition", "warning", "remarks", "clock")
-        if name in told
-    }
+    named = {f"source_{name.removeprefix('source_')}": told[name] for name in KEPT if name in told}
     return {
         "radio": f"replay:{' '.join(str(path) for path in paths)}",
         "amplitude_reference": str(told.get("amplitude_reference", "unknown")),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -174,3 +177,24 @@ def test_the_command_tells_the_warning_and_the_figures(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["replay", str(INTEL), "--between", "cubic", "--out", str(tmp_path)])
     assert wrong.exit_code == 1
     assert "choose one of hold, linear, nearest" in wrong.stderr
+
+
+def test_the_composed_campaign_is_what_its_script_makes_and_runs(tmp_path: Path) -> None:
+    folder = SAMPLES.parent / "composed"
+    done = subprocess.run(
+        [sys.executable, folder / "make.py", tmp_path / "channels.nc"], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    with h5py.File(folder / "channels.nc", locking=False) as kept, h5py.File(tmp_path / "channels.nc") as made:
+        assert dict(kept.attrs.items()).keys() == dict(made.attrs.items()).keys()
+        assert (kept.attrs["composition"], kept.attrs["licence"]) == (made.attrs["composition"], made.attrs["licence"])
+        for name in ("time", "h", "noise", "age_s", "valid", "link_from", "link_to", "subcarrier"):
+            np.testing.assert_array_equal(kept[name][()], made[name][()])
+    rule = Rule("linear", "loop")
+    done_run = replay_csi(
+        [folder / "channels.nc"], tmp_path, ["test"], {"passes": 1}, campaign_file=folder / "campaign.toml", rule=rule
+    )
+    run = read_run(Path(done_run.replayed.run_dir))
+    assert len(run.rounds) == 4
+    assert run.rounds[0].measured.valid.sum() == 12
+    assert "MIT" in str(run.shape.attributes["source_licence"])

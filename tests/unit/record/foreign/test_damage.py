@@ -23,7 +23,7 @@ Sizes = set[int]
 Mutation = Callable[[bytearray, Rng, Sizes], int]
 FORMATS = ("intel5300.dat", "atheros.dat", "nexmon.pcap", "feitcsi_vht80.csi", "esp32.csv", "picoscenes.csi")
 JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0)}
-BYTES = 24_000
+BYTES = 12_000
 GROWTH_KB = 300_000
 
 
