@@ -95,7 +95,15 @@ def tradeoff_figure(groups: Groups, axis: str) -> Figure:
             if "(" in variant:
                 place, label = (spent[variant].value, 100 * one.value), variant.split("(")[1].split(",")[0]
                 offset, side = ((4, -10), "left") if order % 2 else ((-4, 5), "right")
-                axes.annotate(label, place, xytext=offset, ha=side, textcoords="offset points", fontsize=7.5)
+                axes.annotate(
+                    label,
+                    place,
+                    xytext=offset,
+                    ha=side,
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    color=node_colour(order),
+                )
     axes.set_xlabel(f"energy a token, computation and transmission, % of {REFERENCE}")
     axes.set_ylabel(f"accuracy − {REFERENCE}, points")
     axes.legend()
@@ -125,6 +133,9 @@ def layers_figure(groups: Groups, axis: str) -> Figure:
             height = 1e9 * energy_by_layer(cells, [part]).mean(axis=0)
             grid[0, column].bar(np.arange(base.size) + 1, height, 0.6, base, color=PARTS[part], label=part)
             base = base + height
+        total = [mean(layer) for layer in energy_by_layer(cells).T]
+        error = yerror([[1e9 * (m.value - m.low) for m in total], [1e9 * (m.high - m.value) for m in total]])
+        grid[0, column].errorbar(np.arange(base.size) + 1, base, error, ls="", color=INK)
         grid[0, column].set_title(str(key[0]))
         share = selection(cells)
         for row, layer in ((1, 0), (2, share.shape[0] - 1)):
@@ -141,6 +152,7 @@ def layers_figure(groups: Groups, axis: str) -> Figure:
     for row in (1, 2):
         domains = [str(name) for name in np.asarray(next(iter(groups.values()))[0]["domains"])]
         grid[row, 0].set_yticks(range(len(domains)), domains)
+        grid[row, 0].set_ylabel("text")
         for axes in grid[row, 1:]:
             axes.set_yticks([])
     figure.colorbar(picture, ax=list(grid[1:, -1]), label="share of the text's tokens", shrink=0.7)
@@ -198,6 +210,7 @@ def importance_figure(groups: Groups, axis: str) -> Figure:
     for axes in (left, right):
         axes.set_xticks(at, names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.set_xlabel("layer with the cheapest experts, or order of the QoS")
     return figure
 
 

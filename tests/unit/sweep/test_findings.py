@@ -173,6 +173,6 @@ def test_survivors(less: list[int], verdict: str) -> None:
 
 
 def test_optimality_is_said_of_searches_alone() -> None:
-    assert findings.proven_optimal(scheme(BASE, 1e-9)) == "75.0 [75.0, 75.0]"
+    assert findings.proven_optimal(scheme(BASE, 1e-9)) == "75.0"
     ruled = [{**one, "endings": {"RULE": 4}} for one in scheme(BASE, 1e-9)]
     assert findings.proven_optimal(ruled) == "–"
