@@ -191,7 +191,7 @@ def read_timings(path: Path) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     for line in _timing_lines(path):
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            timing = msgspec.json.decode(line, type=_Timing)
+            timing = msgspec.json.decode(line, type=Timing)
             found[timing.row] = timing.seconds
     return found
 
@@ -204,7 +204,9 @@ def _timing_lines(path: Path) -> dict[bytes, None]:
         return {}
 
 
-class _Timing(msgspec.Struct, frozen=True):
+class Timing(msgspec.Struct, frozen=True):
+    """A line of `timings.jsonl`: place of the round in the recording, and seconds by phase."""
+
     row: int
     seconds: dict[str, float]
 

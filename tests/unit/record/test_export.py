@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -14,8 +15,12 @@ from scipy.io import loadmat
 
 from testbed.errors import RecordError
 from testbed.record import export as exporting
+from testbed.record import export_parquet
+from testbed.record import table as tables
+from testbed.record.compare import diff
 from testbed.record.export import FORMATS, export
 from testbed.record.folder import create_run
+from testbed.record.read import verify
 from testbed.record.schema import VARIABLES
 from testbed.record.writer import RunWriter
 from tests.unit.record import factory
@@ -141,3 +146,57 @@ def test_a_variable_too_large_for_matlab_5_names_the_format_that_takes_it(record
     with pytest.raises(RecordError, match="export to netcdf"):
         export(recorded.path, "mat", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_netcdf_opens_in_the_netcdf_library(recorded, tmp_path):
+    netcdf = pytest.importorskip("netCDF4")
+    with netcdf.Dataset(export(recorded.path, "netcdf", tmp_path)) as csi:
+        assert csi["h"].dimensions == ("time", "link_from", "link_to", "subcarrier")
+        assert (csi["time"].units, csi["subcarrier"].units) == ("s", "Hz")
+        values = csi["h"][:]
+        np.testing.assert_array_equal(values["r"] + 1j * values["i"], stacked(lambda r: r.measured.h))
+        np.testing.assert_array_equal(csi["energy/spent_forward"][:], stacked(lambda r: r.spent.forward))
+        np.testing.assert_array_equal(csi["tokens/score"][:], joined(lambda r: r.score))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_running_run_is_exported_as_far_as_it_is(tmp_path, to):
+    if to == "parquet":
+        pytest.importorskip("pyarrow")
+    folder = create_run(tmp_path, "live", 1, factory.CAMPAIGN, [], factory.NOW)
+    with RunWriter(folder, SMALL) as writer:
+        for record in RECORDS[:3]:
+            writer.append(record)
+        path = export(folder.path, to)
+        writer.append(RECORDS[3])
+        writer.finish(None)
+    rounds = {
+        "netcdf": lambda: h5py.File(path)["h"].shape[0],
+        "mat": lambda: len(loadmat(path)["h"]),
+        "npz": lambda: len(np.load(path)["h"]),
+        "parquet": lambda: pytest.importorskip("pyarrow.parquet").read_table(path).num_rows,
+    }
+    assert rounds[to]() == 3
+
+
+def test_a_long_run_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    """Peak of what Python and numpy hold, against the 17 MB of the run."""
+    pytest.importorskip("pyarrow.parquet")  # which takes 30 MB itself
+    shape = factory.shape(K=8, L=2, U=256, pilots=4)
+    (record, _), *_ = factory.rounds(7, shape)
+    folder = create_run(tmp_path, "long", 7, factory.CAMPAIGN, [], factory.NOW)
+    with RunWriter(folder, shape) as writer:
+        for _ in range(60):
+            writer.append(record)
+        writer.finish(None)
+    assert folder.record.stat().st_size > 15e6
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(export_parquet, "GROUP_BYTES", 1 << 20)
+    works = [lambda: verify(folder.path), lambda: diff(folder.path, folder.path)]
+    works += [lambda to=to: export(folder.path, to) for to in ("netcdf", "parquet")]
+    for number, work in enumerate(works):
+        tracemalloc.start()
+        assert work() or number < 2
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6e6, (number, peak)
