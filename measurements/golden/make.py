@@ -37,6 +37,18 @@ HERE = Path(__file__).resolve().parent
 COMMAND = ("python", "measurements/golden/make.py")
 RUNS: dict[str, tuple[dict[str, object], int | None]] = {
     "four-nodes": ({"grid.preset": "lte", "nodes.tokens": 4}, None),
+    "heard": (
+        {
+            "nodes.count": 2,
+            "nodes.tokens": 2,
+            "nodes.context": 8,
+            "nodes.compute_energy_j": 1e-10,
+            "grid.preset": "small",
+            "transmission.repetitions": 2,
+            "radio.record_iq": "ci16",
+        },
+        None,
+    ),
     "killed": (
         {
             "passes": 2,
