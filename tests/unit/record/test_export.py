@@ -179,9 +179,11 @@ def test_a_running_run_is_exported_as_far_as_it_is(tmp_path, to):
     assert rounds[to]() == 3
 
 
-def test_a_long_run_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+def test_a_long_run_is_never_in_memory_as_a_whole(recorded, tmp_path, monkeypatch):
     """Peak of what Python and numpy hold, against the 17 MB of the run."""
-    pytest.importorskip("pyarrow.parquet")  # which takes 30 MB itself
+    pytest.importorskip("pyarrow")
+    (tmp_path / "small").mkdir()
+    export(recorded.path, "parquet", tmp_path / "small")  # pyarrow loads what it needs, some 30 MB
     shape = factory.shape(K=8, L=2, U=256, pilots=4)
     (record, _), *_ = factory.rounds(7, shape)
     folder = create_run(tmp_path, "long", 7, factory.CAMPAIGN, [], factory.NOW)
