@@ -120,6 +120,11 @@ class ScheduleTable(Table):
         0.8, description="γ0: layer l (from 1) demands z·γ0^l; a list gives γ of each layer instead"
     )
     max_experts: int = Field(2, ge=1, description="D: most experts a token may use")
+    deadline_s: Positive | None = Field(
+        None,
+        le=3600,
+        description="a scheduler that takes longer is replaced by a plain rule; unset = 30 s, the first time 300 s",
+    )
     hops: Literal[1, 2] = Field(2, description="price the way back too (2), or the way out alone (1)")
     rate: Literal["mcs", "shannon"] = Field("mcs", description="rate of a subcarrier for the scheduler")
     fill_energy_factor: float = Field(

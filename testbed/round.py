@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.deciding import Decide
 from testbed.exchange import FrameCounter, Tally, exchange
 from testbed.fleet import Crew
 from testbed.outcome import Energy, Measured, RoundRecord
@@ -50,6 +51,7 @@ def run_round(
     clock: Clock,
     previous: Plan | None = None,
     sources: Collection[int] | None = None,
+    decide: Decide = decide,
 ) -> tuple[RoundRecord, Plan]:
     """One layer for every token of the live nodes among `sources`; all live nodes lend their experts.
 
@@ -65,6 +67,7 @@ def run_round(
         clock: monotonic seconds, for the record's timings.
         previous: plan of the round before, a warm start.
         sources: nodes whose tokens take part, all where None.
+        decide: makes the plan.
 
     Returns:
         The record of the round, and its plan.
@@ -78,7 +81,7 @@ def run_round(
     with watch.phase("schedule"):
         plan = decide(settings, pose_alive(crew, settings, layer, scores, measured), measured, previous)
 
-    plan, forward = carry_states(crew, settings, layer, frames, watch, scores, measured, plan)
+    plan, forward = carry_states(crew, settings, layer, frames, watch, scores, measured, plan, decide)
     with watch.phase("expert"):
         computed = crew.compute(layer)
     with watch.phase("return"):
@@ -145,6 +148,7 @@ def carry_states(
     scores: dict[int, NDArray[np.float64]],
     measured: Measured,
     plan: Plan,
+    decide: Decide,
 ) -> tuple[Plan, Tally]:
     """Forward phase. When nodes die in it, all tokens choose again among the living, and only new pairs travel."""
     tally = Tally.empty(*plan.decision.selected.shape)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from testbed.agents.assemble import passages, round_settings
 from testbed.campaign import Campaign
+from testbed.deciding import Decider
 from testbed.exchange import FrameCounter
 from testbed.experts.central import run_centrally
 from testbed.experts.model import Model
@@ -115,13 +116,14 @@ def conduct(
     """
     settings = round_settings(campaign, model)
     frames, totals = FrameCounter(), Totals()
+    decide = Decider(campaign.schedule.deadline_s, crew.note)
     for batch in range(campaign.passes):
         crew.begin(batch)
         done = [0] * len(crew)
         plan = None
         while not stopping() and (layer := _next_layer(crew, batch, done, model.layers, clock, stopping)) is not None:
             sources = [k for k in crew.alive() if done[k] == layer]
-            record, plan = run_round(totals.rounds, layer, crew, settings, frames, clock, plan, sources)
+            record, plan = run_round(totals.rounds, layer, crew, settings, frames, clock, plan, sources, decide)
             last = layer == model.layers - 1
             predictions = score_batch(campaign, model, crew, batch, sources, reference) if last else None
             record = ended_only(record, crew.alive_mask())

@@ -14,6 +14,7 @@ class Status(Enum):
     TIME_LIMIT = "Stopped at the time limit; answer and bound are valid. Raise the time limit."
     ITERATION_LIMIT = "Stopped at the iteration limit; the answer is feasible. Raise max_iterations."
     RULE = "A fixed rule chose, nothing was minimised; the answer is feasible. Compare its energy with jesa."
+    FALLBACK = "The scheduler did not decide in time or failed; a plain rule did. See the events of the round."
     SCARCE = (
         "More links must be served than these subcarriers can; what could not be served is named in the answer."
         " Give more subcarriers, lower qos, or raise max_experts."
