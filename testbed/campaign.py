@@ -182,8 +182,9 @@ class Campaign(Table):
         for address in radio.addresses or [radio.address]:
             if address != VIRTUAL:
                 check_address(address)
-        if any(address.startswith("replay:") for address in radio.addresses or []):
-            raise ValueError("radio.addresses holds a replay: name the recorded run once, as radio.address")
+        named = radio.addresses or []
+        if any(address.startswith("replay:") for address in [*named, radio.address if named else ""]):
+            raise ValueError("replay: stands for all radios: name the recorded run as radio.address, and no addresses")
         if radio.addresses is None and radio.address.startswith("pluto:"):
             raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
 

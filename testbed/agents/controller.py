@@ -59,7 +59,7 @@ class Plan:
         nodes, table = self.campaign.nodes, self.campaign
         return (
             f"campaign {table.name}: {nodes.count} nodes × {nodes.tokens} tokens, {self.rounds} rounds, "
-            f"{table.radio.address} radios, scheduler {table.schedule.scheduler}, seed {table.seed}"
+            f"{radio_words(table)} radios, scheduler {table.schedule.scheduler}, seed {table.seed}"
         )
 
 
@@ -88,7 +88,7 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
         "nodes": campaign.nodes.count,
         "tokens a node": campaign.nodes.tokens,
         "rounds": rounds,
-        "radios": campaign.radio.address,
+        "radios": radio_words(campaign),
         "centre_hz": campaign.radio.centre_hz,
         "occupied_hz": float(grid.used.size * grid.spacing_hz),
         "transmit power dBm": round(float(db(tx_w / 1e-3)), 2),
@@ -161,6 +161,11 @@ def execute(
     return Result(summary, write_report(folder.path), interrupted)
 
 
+def radio_words(campaign: Campaign) -> str:
+    """The address of its radios, or of each of them."""
+    return " ".join(campaign.radio.addresses or [campaign.radio.address])
+
+
 def record_shape(campaign: Campaign, model: Model, radio: str | None = None, calibration: str = "") -> RecordShape:
     """What does not change from round to round, for the recording; `radio` where it is not the campaign's."""
     grid = campaign.ofdm_grid()
@@ -172,7 +177,7 @@ def record_shape(campaign: Campaign, model: Model, radio: str | None = None, cal
         center_hz=campaign.radio.centre_hz,
         spacing_hz=grid.spacing_hz,
         attributes={
-            "radio": radio or " ".join(campaign.radio.addresses or [campaign.radio.address]),
+            "radio": radio or radio_words(campaign),
             "licence": campaign.radio.permit.licence,
             **({"calibration": calibration} if calibration else {}),
             "transmit_gain_db": campaign.radio.transmit_gain_db,

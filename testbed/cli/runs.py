@@ -51,7 +51,10 @@ def run(
         from testbed.campaign import load_campaign
 
         overrides = {"radio.address": radio, "schedule.scheduler": scheduler, "seed": seed}
-        settings = load_campaign(campaign, {key: value for key, value in overrides.items() if value is not None})
+        chosen: dict[str, object] = {key: value for key, value in overrides.items() if value is not None}
+        if radio is not None:
+            chosen["radio.addresses"] = None  # this one stands for all that the campaign names
+        settings = load_campaign(campaign, chosen)
         if record_iq and settings.radio.record_iq == "no":
             settings = settings.with_overrides({"radio.record_iq": "ci16"})
         plan = plan_run(settings, out or default_out(campaign), in_process=in_process)

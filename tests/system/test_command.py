@@ -229,3 +229,16 @@ def test_commands_complete_in_the_shell() -> None:
     script = Path(sys.executable).with_name("testbed")
     done = subprocess.run([script], capture_output=True, text=True, env=os.environ | words, timeout=30)
     assert {"run", "report", "config"} <= set(done.stdout.split())
+
+
+def test_a_radio_on_the_command_line_stands_for_all_that_the_campaign_names(tmp_path: Path) -> None:
+    """Who asks for simulated radios must not get the real ones."""
+    real = '[radio]\naddresses = ["pluto:ip:10.9.9.1", "pluto:ip:10.9.9.2", "pluto:ip:10.9.9.3", "pluto:ip:10.9.9.4"]\n'
+    (tmp_path / "c.toml").write_text(real, encoding="utf-8")
+    told = {}
+    for words in ((), ("--radio", "sim:")):
+        done = command(tmp_path, "run", tmp_path / "c.toml", "--dry-run", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        told[words] = json.loads(done.stdout)["radios"]
+    assert told[()].split() == [f"pluto:ip:10.9.9.{k}" for k in range(1, 5)]
+    assert told["--radio", "sim:"] == "sim:"

@@ -97,3 +97,12 @@ def test_a_missing_model_is_named() -> None:
 def test_questions_come_in_fours_and_fit(overrides: dict[str, object], words: str) -> None:
     with pytest.raises(CampaignError, match=words):
         load_campaign(None, overrides)
+
+
+def test_a_replay_stands_for_all_radios() -> None:
+    for radio in (
+        {"address": "replay:x", "addresses": [f"pluto:ip:10.0.0.{k}" for k in range(4)]},
+        {"addresses": [f"replay:{k}" for k in range(4)]},
+    ):
+        with pytest.raises(CampaignError, match=r"name the recorded run as radio\.address"):
+            load_campaign(None, {f"radio.{key}": value for key, value in radio.items()})
