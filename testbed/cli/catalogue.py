@@ -127,7 +127,8 @@ def import_csi(
 
         found = [asdict(one) for one in import_files(files, out, as_links=as_links, strict=strict)]
         if as_json:
-            print(json.dumps(found))
+            for one in found:
+                print(json.dumps(one))
             return
         for path, one in zip(files, found, strict=False):
             print(f"{path}: " + ", ".join(f"{name} {value}" for name, value in one.items()))

@@ -22,7 +22,7 @@ Rng = np.random.Generator
 Sizes = set[int]
 Mutation = Callable[[bytearray, Rng, Sizes], int]
 FORMATS = ("intel5300.dat", "atheros.dat", "nexmon.pcap", "feitcsi_vht80.csi", "esp32.csv", "picoscenes.csi")
-JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0)}
+JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0), "picoscenes.csi": (2, 0)}
 BYTES = 12_000
 GROWTH_KB = 300_000
 
@@ -118,7 +118,8 @@ def spoil(folder: Path, content: bytes, sizes: Sizes, rng: Rng, trials: int, joi
     """Read mutations of a file; how many packets came out of them. Fails on numbers from nowhere, and on memory.
 
     Two originals may be `joined` in one packet, and numbers at the joint `torn`, where nobody could tell: lines of text
-    have no fixed length, and datagrams of cores and streams make one packet if they say so.
+    have no fixed length, frames of several lengths may fit to the byte, and datagrams of cores and streams make one
+    packet if they say so.
     """
     known = list(numbers(write(folder, content)))
     index: dict[complex, set[int]] = {}

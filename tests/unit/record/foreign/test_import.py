@@ -66,11 +66,16 @@ def test_json_has_the_stated_keys(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out.nc"
     done = CliRunner().invoke(app, ["import", str(SAMPLES / name), "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
-    (told,) = json.loads(done.stdout)
+    told = json.loads(done.stdout)
     assert list(told) == KEYS
     assert told["format"] == NAMES[name]
     assert isinstance(told["absolute_scale"], bool)
     assert told == asdict(import_files([SAMPLES / name], None)[0])
+
+
+def test_json_is_one_line_an_input() -> None:
+    done = CliRunner().invoke(app, ["import", str(SAMPLES / "intel5300.dat"), str(SAMPLES / "esp32.csv"), "--json"])
+    assert [json.loads(line)["format"] for line in done.stdout.splitlines()] == ["intel5300", "esp32"]
 
 
 def test_no_address_gets_into_the_output(tmp_path: Path, rng: np.random.Generator) -> None:
