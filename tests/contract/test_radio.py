@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed.agents.air import RemoteEther, answer
+from testbed.agents.air import answer
+from testbed.agents.ether import RemoteEther
 from testbed.errors import AddressError, RadioError
 from testbed.link.keys import client_keys, ensure_keys, server_keys
 from testbed.link.service import Client, Service
@@ -239,7 +240,7 @@ def test_a_capture_needs_samples(pair: tuple[Radio, Radio]) -> None:
 
 
 def test_nobody_uses_another_nodes_unit() -> None:
-    from testbed.agents.air import Silence
+    from testbed.agents.ether import Silence
     from testbed.link.codec import pack
 
     with pytest.raises(RadioError, match="may not use unit 1"):
