@@ -22,12 +22,15 @@ def sweep_campaigns(
     sweep: Annotated[Path, typer.Argument(help="Sweep TOML: a grid over campaign keys.")],
     out: Annotated[Path, typer.Option(help="Folder for the table of cells.")] = Path("measurements/sweeps"),
     workers: Workers = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler to work on instead, tcp://….", show_default=False)
+    ] = None,
 ) -> None:
     """Run what is left of a grid of campaigns; finished cells are never run again."""
     with errors_as_sentences():
         from testbed.sweep.run import run_sweep
 
-        done = run_sweep(sweep, out, workers, _progress)
+        done = run_sweep(sweep, out, workers, _progress, cluster)
         print(f"{done.ran} cells run, {done.found} found, {done.failed} given up, {done.seconds:.1f} s: {done.table}")
         if done.failed:
             raise typer.Exit(FAILED)

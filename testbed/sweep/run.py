@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
+from testbed.errors import LinkError
 from testbed.sweep.cell import Cell, CellSettings, Figures, run_cell
+from testbed.sweep.pools import Pool, cluster_pool, local_pool
 from testbed.sweep.spec import expand, load_sweep
 from testbed.sweep.table import CellTable, Row, open_table
 
 AHEAD = 2
 """Cells handed out for each worker, so that none waits for the next."""
-
-THREAD_LIMITS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Work = Callable[[str, CellSettings], Figures]
 
@@ -59,17 +55,20 @@ def run_sweep(
     out: Path,
     workers: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
+    cluster: str | None = None,
 ) -> SweepResult:
     """Runs what is left of the sweep in `path`, into `out`/NAME.sqlite.
 
-    Figures do not depend on the number of workers, nor on the order.
+    Figures do not depend on the number of workers, nor on the order, nor on whether they are processes of this
+    machine or of the Dask cluster at `cluster`.
 
     Raises:
         CampaignError, ModelError: a cell that cannot be run, before any is.
         RecordError: the table cannot be read.
+        LinkError: the cluster cannot be reached, or has gone.
     """
     sweep = load_sweep(path)
-    return run_cells(expand(sweep, path.parent), out / f"{sweep.name}.sqlite", workers, progress)
+    return run_cells(expand(sweep, path.parent), out / f"{sweep.name}.sqlite", workers, progress, cluster=cluster)
 
 
 def run_cells(
@@ -78,8 +77,16 @@ def run_cells(
     workers: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
     work: Work = run_cell,
+    cluster: str | None = None,
 ) -> SweepResult:
-    """Runs those `cells` that the table does not hold as done or failed; each in a worker process by `work`."""
+    """Runs those `cells` that the table does not hold as done or failed; each in a worker process by `work`.
+
+    The workers are `workers` processes of this machine, or those of the Dask scheduler at the address `cluster`.
+
+    Raises:
+        RecordError: the table cannot be read.
+        LinkError: the cluster cannot be reached, or has gone.
+    """
     start = time.monotonic()
     unique = {cell.key: cell for cell in cells}
     with open_table(table_path) as table:
@@ -88,8 +95,8 @@ def run_cells(
         left = [unique[row.key] for row in before if row.status == "open"]
         found = sum(row.status == "done" for row in before)
         state = _State(table, found, sum(row.status == "failed" for row in before), len(unique), progress)
-        with _one_thread_each():
-            _drain(left, workers, work, state)
+        with cluster_pool(cluster) if cluster and left else nullcontext(local_pool(workers)) as pool:
+            _drain(left, pool, work, state)
         rows = table.rows([cell.key for cell in cells])
     return SweepResult(table_path, rows, state.done - found, found, state.failed, time.monotonic() - start)
 
@@ -117,93 +124,52 @@ class _State:
         return again
 
 
-def _drain(cells: Sequence[Cell], workers: int, work: Work, state: _State) -> None:
+def _drain(cells: Sequence[Cell], pool: Pool, work: Work, state: _State) -> None:
     """All cells; those in flight when a worker dies are suspects, and run again one at a time."""
     queue = deque(cells)
     while queue:
-        suspects = _pooled(queue, workers, work, state)
+        suspects = _pooled(queue, pool, pool.workers, work, state)
         while suspects:
             alone = deque([suspects.popleft()])
             while alone:
-                died = _pooled(alone, 1, work, state)
-                for cell in died:
-                    if state.crash(cell, BrokenProcessPool("the worker process died")):
+                for cell in _pooled(alone, pool, 1, work, state):
+                    if state.crash(cell, RuntimeError("the worker process died")):
                         alone.append(cell)
 
 
-def _pooled(queue: deque[Cell], workers: int, work: Work, state: _State) -> deque[Cell]:
-    """Runs the queue in one pool; the cells that were in flight when a process of it died."""
+def _pooled(queue: deque[Cell], pool: Pool, workers: int, work: Work, state: _State) -> deque[Cell]:
+    """Runs the queue on so many workers, as long as none dies; the cells that were in flight when one did."""
     flying: dict[Future[tuple[Figures, float]], Cell] = {}
-    with _pool(min(workers, max(len(queue), 1))) as pool:
-        while queue or flying:
-            try:
-                while queue and len(flying) < AHEAD * workers:
-                    cell = queue[0]
-                    flying[pool.submit(_timed, work, cell.campaign, cell.settings)] = cell
-                    queue.popleft()
-            except BrokenProcessPool:
-                pass
+    suspects: deque[Cell] = deque()
+    with pool.open(min(workers, max(len(queue), 1))) as executor:
+        while flying or (queue and not suspects):
+            while queue and not suspects and len(flying) < AHEAD * workers:
+                try:
+                    future = executor.submit(_timed, work, queue[0].campaign, queue[0].settings)
+                except pool.died:
+                    suspects.append(queue.popleft())
+                    break
+                flying[future] = queue.popleft()
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    return _rest(flying, state)
                 cell = flying.pop(future)
+                error = _error(future)
                 if error is None:
                     state.finish(cell, *future.result())
+                elif isinstance(error, pool.died):
+                    suspects.append(cell)
                 elif state.crash(cell, error):
                     queue.append(cell)
-    return deque()
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that leave when the block is left early, and when this process dies."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _leave_with_parent() -> None:
-    """An orphan would wait for cells for ever."""
-
-    def wait_for_parent() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=wait_for_parent, daemon=True).start()
-
-
-def _rest(flying: dict[Future[tuple[Figures, float]], Cell], state: _State) -> deque[Cell]:
-    """After a pool broke: what was finished in time is kept, the rest is suspect."""
-    suspects: deque[Cell] = deque()
-    for future, cell in flying.items():
-        if future.exception() is None:
-            state.finish(cell, *future.result())
-        else:
-            suspects.append(cell)
     return suspects
+
+
+def _error(future: Future[tuple[Figures, float]]) -> BaseException | None:
+    """How a cell ended; LinkError where it never will, because the cluster is gone."""
+    try:
+        return future.exception()
+    except CancelledError as error:
+        raise LinkError("the cluster has gone away; finished cells are kept, run the sweep again") from error
 
 
 def _timed(work: Work, campaign: str, settings: CellSettings) -> tuple[Figures, float]:
     start = time.monotonic()
     return work(campaign, settings), time.monotonic() - start
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Workers begin with one BLAS thread each: faster for small matrices, and sums in the same order everywhere."""
-    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
