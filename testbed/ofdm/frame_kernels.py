@@ -18,6 +18,11 @@ Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 VECTOR: Final = {"contract", "reassoc"}
+LEAST_POWER: Final = np.float32(1e-30)
+ONE: Final = np.float32(1.0)
+# Cells that a block gets at a time, and cells that are held back for that at most.
+DEALT_TOGETHER: Final = 16
+LARGEST_DEAL: Final = 8192
 
 
 @njit(cache=True, nogil=True)
@@ -78,38 +83,41 @@ def match_pilots(
 
 @njit(cache=True, nogil=True)
 def equalise(
-    cells: Floats, positions: Indices, span: Indices, place: Doubles, turns_of_delay: Doubles, nodes: Cells,
+    cells: Floats, positions: Indices, span: Indices, place: Doubles, turns_of_delay: Doubles, nodes: Floats,
     offsets: Indices, phase: Cells, signs: Floats, sign_row: Indices, noise: np.float32, piece: int,
     points: Cells, variance: Floats,
 ) -> None:  # fmt: skip
     """Divide the cells of T rows by their channel and deal them to blocks, cell by cell, row after row.
 
-    cells (T, 2s), interleaved, lie at `positions` (s,) of the used subcarriers, whose offsets are (U,). Row t lies
-    between nodes span[t] and span[t]+1 of the channel (B+1, U), at place[t] of the way; it is late by
-    turns_of_delay[t]·N samples, has the common phase[t], and the signs (R, s) of row sign_row[t]. The inverse
-    channel is taken as linear over `piece` rows. Results: points (blocks, c); variance (blocks, c) =
-    noise / |channel|².
+    cells (T, 2s), interleaved as the channel is, lie at `positions` (s,) of the used subcarriers, whose offsets are
+    (U,). Row t lies between nodes span[t] and span[t]+1 of the channel (B+1, 2s) at those positions, at place[t] of
+    the way; it is late by turns_of_delay[t]·N samples, has the common phase[t], and the signs (R, s) of row
+    sign_row[t]. The inverse channel is taken as linear over `piece` rows. Results: points (blocks, c);
+    variance (blocks, c) = noise / |channel|².
     """
-    width = positions.shape[0]
+    width, blocks = positions.shape[0], points.shape[0]
     inverse, change = np.empty(2 * width, np.float32), np.empty(2 * width, np.float32)
-    row, spread, ramp = (
-        np.empty(2 * width, np.float32),
-        np.empty(width, np.float32),
-        np.empty(offsets.shape[0], np.complex64),
-    )
-    first = 0
+    ramp, own_ramp = np.empty(offsets[-1] - offsets[0] + 1, np.complex64), np.empty(2 * width, np.float32)
+    most = min(max(DEALT_TOGETHER * blocks, width), max(LARGEST_DEAL, width))
+    row, spread = np.empty(2 * (most + width), np.float32), np.empty(most + width, np.float32)
+    first, done, held = 0, 0, 0
     while first < span.shape[0]:
         last = _piece_end(span, first, piece)
         for end, out in ((last, change), (first, inverse)):
             _fill_ramp(turns_of_delay[end], offsets, ramp)
-            _invert(nodes[span[end]], nodes[span[end] + 1], np.float32(place[end]), ramp, positions, out)
+            _pick_ramp(ramp, offsets, positions, own_ramp)
+            _invert(nodes[span[end]], nodes[span[end] + 1], np.float32(place[end]), own_ramp, out)
         _slope(change, inverse, np.float32(max(last - first, 1)))
         for t in range(first, last + 1):
-            _multiply(cells[t], inverse, np.conj(phase[t]), signs[sign_row[t]], row)
-            _spread(inverse, noise, spread)
-            _deal(row, spread, t * width, points, variance)
+            _multiply(cells[t], inverse, np.conj(phase[t]), signs[sign_row[t]], row[2 * held :])
+            _spread(inverse, noise, spread[held : held + width])
             _advance(inverse, change)
+            held += width
+            if held >= most:
+                _deal(row, spread, done, held, points, variance)
+                done, held = done + held, 0
         first = last + 1
+    _deal(row, spread, done, held, points, variance)
 
 
 @njit(cache=True, nogil=True)
@@ -123,25 +131,34 @@ def _piece_end(span: Indices, first: int, piece: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _fill_ramp(turns: float, offsets: Indices, ramp: Cells) -> None:
-    """Set ramp (U,) to exp(−j2π·offset·turns), offsets rising."""
-    step = np.exp(-2j * np.pi * turns)
-    k, value = offsets[0], np.exp(-2j * np.pi * turns * offsets[0])
-    for i in range(offsets.shape[0]):
-        while k < offsets[i]:
-            value *= step
-            k += 1
-        ramp[i] = value
+    """Set ramp (n,) to exp(−j2π·k·turns) for every k from the first of the offsets to the last, by doubling."""
+    ramp[0] = np.exp(-2j * np.pi * turns * offsets[0])
+    step, filled = np.exp(-2j * np.pi * turns), 1
+    while filled < ramp.shape[0]:
+        factor = np.complex64(step)
+        for i in range(min(filled, ramp.shape[0] - filled)):
+            ramp[filled + i] = ramp[i] * factor
+        step, filled = step * step, 2 * filled
 
 
 @njit(cache=True, nogil=True)
-def _invert(before: Cells, after: Cells, part: np.float32, ramp: Cells, positions: Indices, inverse: Floats) -> None:
-    """1 / channel at `positions`, interleaved; 0 for a channel of 0."""
+def _pick_ramp(ramp: Cells, offsets: Indices, positions: Indices, picked: Floats) -> None:
+    """Values of the ramp at `positions` of the used subcarriers, interleaved."""
     for j in range(positions.shape[0]):
-        k = positions[j]
-        h = (before[k] + part * (after[k] - before[k])) * ramp[k]
-        gain = np.float32(1) / (h.real * h.real + h.imag * h.imag + np.float32(1e-30))
-        inverse[2 * j] = h.real * gain
-        inverse[2 * j + 1] = -h.imag * gain
+        value = ramp[offsets[positions[j]] - offsets[0]]
+        picked[2 * j], picked[2 * j + 1] = value.real, value.imag
+
+
+@njit(cache=True, nogil=True, fastmath=VECTOR)
+def _invert(before: Floats, after: Floats, part: np.float32, ramp: Floats, inverse: Floats) -> None:
+    """1 / channel, all interleaved (2s,); 0 for a channel of 0."""
+    for j in range(ramp.shape[0] // 2):
+        re = before[2 * j] + part * (after[2 * j] - before[2 * j])
+        im = before[2 * j + 1] + part * (after[2 * j + 1] - before[2 * j + 1])
+        gain = ONE / (re * re + im * im + LEAST_POWER)
+        c, d = ramp[2 * j], ramp[2 * j + 1]
+        inverse[2 * j] = (re * c - im * d) * gain
+        inverse[2 * j + 1] = -(re * d + im * c) * gain
 
 
 @njit(cache=True, nogil=True, fastmath=VECTOR)
@@ -174,13 +191,19 @@ def _advance(inverse: Floats, change: Floats) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _deal(row: Floats, spread: Floats, first: int, points: Cells, variance: Floats) -> None:
-    """Cell first + j goes to block (first + j) mod blocks; what is left over after the last block is dropped."""
-    blocks = points.shape[0]
-    block, i = first % blocks, first // blocks
-    for j in range(min(spread.shape[0], points.size - first)):
-        points[block, i] = complex(row[2 * j], row[2 * j + 1])
-        variance[block, i] = spread[j]
-        block += 1
-        if block == blocks:
-            block, i = 0, i + 1
+def _deal(row: Floats, spread: Floats, first: int, count: int, points: Cells, variance: Floats) -> None:
+    """Cell first + j, j < count, goes to block (first + j) mod blocks; what is left after the last is dropped.
+
+    Block after block, so that memory is written in order.
+    """
+    blocks, count = points.shape[0], min(count, points.size - first)
+    first_i, first_block = first // blocks, first % blocks
+    for block in range(blocks):
+        i = first_i if block >= first_block else first_i + 1
+        j = i * blocks + block - first
+        target, size = points[block], variance[block]
+        while j < count:
+            target[i] = complex(row[2 * j], row[2 * j + 1])
+            size[i] = spread[j]
+            i += 1
+            j += blocks

@@ -22,7 +22,7 @@ Doubles = NDArray[np.float64]
 
 FAR: Final = 1e9
 MOST_TURN: Final = 0.2
-LONGEST_PIECE: Final = 8
+LONGEST_PIECE: Final = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +143,10 @@ def equalise(
     points, variance = np.empty(shape, np.complex64), np.empty(shape, np.float32)
     if len(rows) < len(wanted):
         points[:], variance[:] = 0.0, np.inf
+    nodes = np.take(track.nodes, positions, axis=1).view(np.float32)
     frame_kernels.equalise(
         section.cells.view(np.float32), positions, track.span[rows], track.place[rows],
-        track.delay[rows] / grid.fft_size, track.nodes, grid.offsets, track.turns[rows],
+        track.delay[rows] / grid.fft_size, nodes, grid.offsets, track.turns[rows],
         *form.data_signs(grid, rows, positions), np.float32(opening.noise), _piece(grid, section.rate),
         points, variance,
     )  # fmt: skip

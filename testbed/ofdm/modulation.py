@@ -92,8 +92,13 @@ def demap(
         FrameError: unknown constellation or method, shapes that do not fit, noise variance not above 0.
     """
     spacing = level_spacing(bits_per_symbol)
-    weight = _inverse(noise_variance, len(symbols))
     y = np.require(symbols, np.complex64, COMPILED)
+    if method == "max-log" and bits_per_symbol == 2 and np.shape(noise_variance) == y.shape:
+        llr = np.empty(2 * len(y), np.float32)
+        noise = np.require(noise_variance, np.float32, COMPILED)
+        if _demap_pairs(y.view(np.float32), noise, np.float32(-4.0 * spacing), llr):
+            return llr
+    weight = _inverse(noise_variance, len(symbols))
     if method == "exact":
         return _demap_exact(y, weight, bits_per_symbol, spacing)
     if method != "max-log":
@@ -151,6 +156,18 @@ def _map(bits: Bits, width: int, points: Symbols, symbols: Symbols) -> None:
         for j in range(width):
             label = label << 1 | bits[i * width + j] & 1
         symbols[i] = points[label]
+
+
+@njit(cache=True, nogil=True)
+def _demap_pairs(y: Floats, noise: Floats, slope: np.float32, llr: Floats) -> bool:
+    """LLRs (2n,) = slope·y/noise of QPSK y (2n,), interleaved; False, and they are void, unless noise (n,) > 0."""
+    good = True
+    for i in range(noise.shape[0]):
+        good &= noise[i] > ZERO
+        gain = slope / noise[i]
+        llr[2 * i] = y[2 * i] * gain
+        llr[2 * i + 1] = y[2 * i + 1] * gain
+    return good
 
 
 @njit(cache=True, nogil=True)

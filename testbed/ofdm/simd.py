@@ -33,6 +33,7 @@ class Vector(types.Type):
 
 
 VECTOR: Final = Vector()
+_PAIR: Final = types.UniTuple(types.float32, 2)  # type: ignore[no-untyped-call]
 
 
 @register_model(Vector)
@@ -125,6 +126,35 @@ def _any_negative(_typing: Untyped, _vector: Untyped) -> Untyped:
     return types.boolean(VECTOR), generate
 
 
+def _swap_pairs(_typing: Untyped, _vector: Untyped) -> Untyped:
+    """Lanes 1, 0, 3, 2…: of interleaved I and Q, each beside its partner."""
+
+    def generate(_context: Untyped, builder: Untyped, _signature: Untyped, args: Untyped) -> Untyped:
+        order = ir.Constant(_INTS, [lane ^ 1 for lane in range(LANES)])
+        return builder.shuffle_vector(args[0], ir.Constant(_FLOATS, ir.Undefined), order)
+
+    return VECTOR(VECTOR), generate
+
+
+def _sum_pairs(_typing: Untyped, _vector: Untyped) -> Untyped:
+    """Sum of the even lanes, sum of the odd lanes, in any order of addition."""
+
+    def generate(context: Untyped, builder: Untyped, signature: Untyped, args: Untyped) -> Untyped:
+        vector = args[0]
+        for half in (8, 4, 2):
+            width = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half)))
+            upper = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half, 2 * half)))
+            empty = ir.Constant(vector.type, ir.Undefined)
+            low, high = (builder.shuffle_vector(vector, empty, part) for part in (width, upper))
+            vector = builder.fadd(low, high)
+        even, odd = (builder.extract_element(vector, ir.Constant(ir.IntType(32), lane)) for lane in (0, 1))
+        return context.make_tuple(builder, signature.return_type, (even, odd))
+
+    return _PAIR(VECTOR), generate
+
+
+swap_pairs: Untyped = intrinsic(_swap_pairs)
+sum_pairs: Untyped = intrinsic(_sum_pairs)
 load: Untyped = intrinsic(_load)
 store: Untyped = intrinsic(_store)
 fill: Untyped = intrinsic(_fill)

@@ -105,8 +105,9 @@ def checked(samples: NDArray[Any]) -> Samples:
 def survey(samples: Samples) -> Survey:
     """Mean and clipping of samples (n,) complex64; FrameError when some are NaN or infinite."""
     mean = np.zeros(2)
-    clipped = sync_kernels.survey(samples.view(np.float32), np.float32(FULL_SCALE), mean)
-    if not np.all(np.isfinite(mean)):
+    limit = int(np.float32(FULL_SCALE).view(np.int32))
+    clipped, largest = sync_kernels.survey(samples.view(np.float32), samples.view(np.int32), limit, mean)
+    if largest >= sync_kernels.INFINITE:
         raise FrameError("samples holds NaN or infinite values; discard this capture")
     return Survey(complex(mean[0], mean[1]), int(clipped))
 

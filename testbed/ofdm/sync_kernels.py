@@ -8,12 +8,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from testbed.ofdm import simd
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Bits = NDArray[np.int32]
 
-# NaN must survive these loops, so no assumption beyond reordering of sums is allowed.
 REORDER: Final = {"reassoc", "contract"}
+LANES: Final = simd.LANES
+ZERO: Final = np.float32(0.0)
+SURVEY_CHUNK: Final = 4096
+MAGNITUDE: Final = np.int32(0x7FFFFFFF)
+INFINITE: Final = 0x7F800000
 LEAST_VARIANCE: Final = 1e-5
 
 
@@ -23,19 +30,35 @@ def block_sums(iq: Floats, lag: int, hop: int, sums: Floats) -> None:
 
     iq: (2n,) interleaved; n ≥ B·hop + lag.
     """
-    ahead = 2 * lag
+    whole = 2 * hop // LANES * LANES
     for b in range(sums.shape[0]):
-        re, im, energy, sum_i, sum_q = np.float32(0), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         at = 2 * b * hop
-        for n in range(hop):
-            i, q = iq[at + 2 * n], iq[at + 2 * n + 1]
-            later_i, later_q = iq[at + ahead + 2 * n], iq[at + ahead + 2 * n + 1]
-            re += i * later_i + q * later_q
-            im += i * later_q - q * later_i
-            energy += i * i + q * q
-            sum_i += i
-            sum_q += q
-        sums[b, 0], sums[b, 1], sums[b, 2], sums[b, 3], sums[b, 4] = re, im, energy, sum_i, sum_q
+        along, across = simd.fill(ZERO), simd.fill(ZERO)
+        energy, total = simd.fill(ZERO), simd.fill(ZERO)
+        for n in range(at, at + whole, LANES):
+            x, later = simd.load(iq, n), simd.load(iq, n + 2 * lag)
+            along = simd.add(along, simd.multiply(x, later))
+            across = simd.add(across, simd.multiply(x, simd.swap_pairs(later)))
+            energy = simd.add(energy, simd.multiply(x, x))
+            total = simd.add(total, x)
+        (even, odd), (crossed, back) = simd.sum_pairs(along), simd.sum_pairs(across)
+        (i_energy, q_energy), (sum_i, sum_q) = simd.sum_pairs(energy), simd.sum_pairs(total)
+        sums[b, 0], sums[b, 1], sums[b, 2] = even + odd, crossed - back, i_energy + q_energy
+        sums[b, 3], sums[b, 4] = sum_i, sum_q
+        if whole < 2 * hop:
+            _add_samples(iq[at + whole : at + 2 * hop], iq[at + whole + 2 * lag : at + 2 * hop + 2 * lag], sums[b])
+
+
+@njit(cache=True, nogil=True)
+def _add_samples(iq: Floats, later: Floats, sums: Floats) -> None:
+    """Add samples (2n,) and their partners to a row (5,): those that do not fill a vector."""
+    for n in range(0, iq.shape[0], 2):
+        i, q = iq[n], iq[n + 1]
+        sums[0] += i * later[n] + q * later[n + 1]
+        sums[1] += i * later[n + 1] - q * later[n]
+        sums[2] += i * i + q * q
+        sums[3] += i
+        sums[4] += q
 
 
 @njit(cache=True, nogil=True)
@@ -85,29 +108,46 @@ def peaks(correlation: Doubles, threshold: float, reach: int, found: Indices) ->
     return count
 
 
-@njit(cache=True, nogil=True, fastmath=REORDER)
-def survey(iq: Floats, limit: np.float32, mean: Doubles) -> int:
-    """Mean of I and Q into mean (2,), NaN or infinite if any sample is; how many samples reach `limit` on an axis."""
-    total_i, total_q, clipped = 0.0, 0.0, 0
-    for start in range(0, iq.shape[0], 2048):
-        end = min(start + 2048, iq.shape[0])
-        sum_i, sum_q, most = np.float32(0), np.float32(0), np.float32(0)
-        for n in range(start, end, 2):
+@njit(cache=True, nogil=True)
+def survey(iq: Floats, bits: Bits, limit: int, mean: Doubles) -> tuple[int, int]:
+    """Mean of I and Q of iq (2n,) into mean (2,); how many samples reach a magnitude on an axis; the largest one.
+
+    Magnitudes are bit patterns, which order as their floats do: bits (2n,) is iq seen as int32, `limit` a pattern.
+    Infinity has the pattern 0x7f800000 and NaN a larger one.
+    """
+    total_i, total_q, clipped, largest = 0.0, 0.0, 0, 0
+    for start in range(0, iq.shape[0], SURVEY_CHUNK):
+        end = min(start + SURVEY_CHUNK, iq.shape[0])
+        whole = start + (end - start) // LANES * LANES
+        total = simd.fill(ZERO)
+        for n in range(start, whole, LANES):
+            total = simd.add(total, simd.load(iq, n))
+        sum_i, sum_q = simd.sum_pairs(total)
+        for n in range(whole, end, 2):
             sum_i += iq[n]
             sum_q += iq[n + 1]
-            most = max(most, abs(iq[n]), abs(iq[n + 1]))
+        most = _largest(bits[start:end])
         if most >= limit:
-            clipped += _count(iq[start:end], limit)
+            clipped += _count(bits[start:end], limit)
+        largest = max(largest, most)
         total_i += float(sum_i)
         total_q += float(sum_q)
     mean[0], mean[1] = 2 * total_i / iq.shape[0], 2 * total_q / iq.shape[0]
-    return clipped
+    return clipped, largest
 
 
 @njit(cache=True, nogil=True)
-def _count(iq: Floats, limit: np.float32) -> int:
-    """Samples of iq (2n,) that reach `limit` on an axis."""
+def _largest(bits: Bits) -> int:
+    most = np.int32(0)
+    for n in range(bits.shape[0]):
+        most = max(most, bits[n] & MAGNITUDE)
+    return int(most)
+
+
+@njit(cache=True, nogil=True)
+def _count(bits: Bits, limit: int) -> int:
+    """Samples of bits (2n,) that reach `limit` on an axis."""
     count = 0
-    for n in range(0, iq.shape[0], 2):
-        count += abs(iq[n]) >= limit or abs(iq[n + 1]) >= limit
+    for n in range(0, bits.shape[0], 2):
+        count += (bits[n] & MAGNITUDE) >= limit or (bits[n + 1] & MAGNITUDE) >= limit
     return count

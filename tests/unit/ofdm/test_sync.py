@@ -3,6 +3,7 @@ import pytest
 
 from testbed.errors import FrameError
 from testbed.ofdm import sync
+from testbed.ofdm.frame import Header, Link, demodulate, modulate
 from testbed.ofdm.grid import PRESETS
 from testbed.ofdm.preamble import preamble, short_period, short_samples
 from tests.reference.ofdm_air import noise_power, pass_through, rayleigh
@@ -64,6 +65,18 @@ def test_noise_raises_no_alarm_whatever_the_dc(dc, rng):
     assert sync.acquire(DEMO, samples) is None
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", PRESETS)
+def test_false_alarms_in_ten_million_samples(name, rng):
+    """At most one in a million samples over white noise, half of it on a DC offset of its own power; no frame in it."""
+    grid, alarms, count = PRESETS[name], 0, 12_000_000
+    for part in range(8):
+        samples = noise(rng, count // 8) + np.complex64(np.sqrt(2) * (part % 2))
+        alarms += len(sync.detect(grid, samples))
+        assert demodulate(grid, samples) is None
+    assert alarms <= count * 1e-6
+
+
 def test_threshold_keeps_the_stated_false_alarm_rate(rng):
     """At a rate high enough to be counted: windows that overlap by nothing, threshold for 1 in 100."""
     lag, width = short_period(DEMO), sync.window_samples(DEMO)
@@ -86,18 +99,26 @@ def test_a_tone_repeats_but_is_no_preamble(rng):
     assert sync.acquire(DEMO, tone) is None
 
 
-def test_fine_offset_reaches_the_bound_of_two_repeated_symbols(rng):
-    """var ≥ 1/(4π²·U·SNR) in subcarriers², for the turn between two symbols through an unknown channel."""
-    for snr_db in (3, 10, 20):
-        errors = []
-        for _ in range(150):
-            cfo = rng.uniform(-8, 8)
-            samples = pass_through(DEMO, preamble(DEMO), rng, snr_db=snr_db, cfo=cfo, first=600, count=3000)
-            acquired = sync.acquire(DEMO, samples)
-            assert acquired is not None
-            errors.append(acquired.cfo - cfo)
-        bound = 1 / (2 * np.pi * np.sqrt(len(DEMO.used) * 10 ** (snr_db / 10)))
-        assert np.sqrt(np.mean(np.square(errors))) < 1.25 * bound
+@pytest.mark.parametrize("snr_db", [3, 10, 15, 20, 25])
+def test_fine_offset_reaches_the_bound_of_two_repeated_symbols(snr_db, rng):
+    """var ≥ 1/(4π²·U·SNR) in subcarriers², for the turn between two symbols through an unknown channel.
+
+    The bound is held by the preamble alone and, refined by the header, by what a receiver reports. With 300 trials
+    the root mean square is known to 4 %.
+    """
+    frame = modulate(DEMO, Header(1, 1, 1), [Link(np.arange(192), 1, 1, 20)], [np.zeros((1, 20), np.uint8)])
+    alone, reported = [], []
+    for _ in range(300):
+        cfo = rng.uniform(-8, 8)
+        samples = pass_through(DEMO, frame, rng, snr_db=snr_db, cfo=cfo, first=600)
+        acquired, heard = sync.acquire(DEMO, samples), demodulate(DEMO, samples)
+        assert acquired is not None
+        assert heard is not None
+        alone.append(acquired.cfo - cfo)
+        reported.append(heard.cfo_hz / DEMO.spacing_hz - cfo)
+    bound = 1 / (2 * np.pi * np.sqrt(len(DEMO.used) * 10 ** (snr_db / 10)))
+    assert np.sqrt(np.mean(np.square(alone))) < 1.25 * bound
+    assert np.sqrt(np.mean(np.square(reported))) < 1.0 * bound
 
 
 def test_timing_is_the_first_path(rng):
