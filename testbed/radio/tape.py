@@ -20,7 +20,8 @@ class Occasion:
         kind: "sounding", "forward" or "return".
         source: node that transmits.
         frame: frame number, once in a run.
-        round, layer: of the run.
+        layer: of the tokens of the node that was listening or sending.
+        round: batch × layers + layer, which is the number of the round in a run without faults.
         attempt: 0 for the first transmission of a slot's blocks.
         slot: sum of all that the slot says (who is served where, by which scheme); empty for soundings.
     """
