@@ -181,3 +181,28 @@ def test_without_agent_and_guard_the_carrier_would_stay(scene: Scene) -> None:
     time.sleep(0.5)
     assert not is_quiet(scene.unit)
     assert scene.quiet_after(guard.resume) < 0.5 + SLACK_S
+
+
+def test_an_agent_started_by_hand_waits_for_the_next_controller(nursery: tuple[Children, Path]) -> None:
+    """No parent, no radio: a controller that was killed, and another one at the same address."""
+    children, folder = nursery
+    keys = folder / "keys"
+    campaign = load_campaign(None, {"nodes.count": 2, "nodes.compute_energy_j": 1e-9, "radio.address": "virtual-pluto"})
+    need_libiio()
+    with serving(air(1), first_host="127.0.0.1", port=0) as (server,):
+        setup = msgspec.json.encode(Setup(campaign.text(), f"pluto:{server.uri}", None)).decode()
+        first = Hub("tcp://127.0.0.1:*", server_keys(keys, 2), 2, [setup] * 2)
+        command = ["agent", f"--connect={first.address}", "--index=0", f"--keys={keys}"]
+        guard = children.start("node-0", command)
+        try:
+            wait_until(lambda: first.alive()[0])
+            first._loop.stop()
+            time.sleep(2.0)  # the lease ends, and nobody is there
+            with Hub(first.address, server_keys(keys, 2), 2, [setup] * 2) as second:
+                wait_until(lambda: second.alive()[0])
+                RemoteNode(second, 0).begin(0)
+            wait_until(lambda: "node-0" in children.ended())  # the farewell of the second one
+            assert guard.returncode == 0
+        finally:
+            guard.send_signal(signal.SIGTERM)
+        assert is_quiet(server.unit)
