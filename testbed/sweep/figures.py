@@ -62,7 +62,7 @@ def accuracy_figure(groups: Groups, axis: str) -> Figure:
         _points(axes, at, means, 100, str(key[0]), order, line="")
     axes.set_xticks(range(len(by_domain)), list(by_domain))
     axes.set_ylabel("right, %")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, min(100.0, axes.get_ylim()[1]))
     figure.legend(loc="outside right upper")
     return figure
 
