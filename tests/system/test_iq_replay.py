@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 import sigmf
 from sigmf.validate import validate
 
+from testbed.agents.assemble import check
+from testbed.agents.conduct import conduct
 from testbed.agents.controller import execute, plan_run
+from testbed.agents.local import local_fleet
 from testbed.campaign import Campaign, load_campaign
 from testbed.errors import RadioError, RecordError
 from testbed.record.compare import diff
@@ -27,10 +31,18 @@ def done(campaign: Campaign, out: Path) -> Run:
     return read_run(Path(result.summary.run_dir))
 
 
-def again(run: Run, out: Path, **overrides: object) -> Run:
-    """The campaign of a run on the samples of that run."""
+def on_samples_of(run: Run, **overrides: object) -> Campaign:
+    """The campaign of a run, on the samples of that run."""
     changed = {"radio.address": f"replay:{run.folder.path}", "radio.record_iq": "no"} | overrides
-    return done(Campaign.from_text(run.campaign).with_overrides(changed), out)
+    return Campaign.from_text(run.campaign).with_overrides(changed)
+
+
+def try_again(run: Run, **overrides: object) -> None:
+    """The same, without a record."""
+    campaign = on_samples_of(run, **overrides)
+    model = check(campaign)
+    with local_fleet(campaign, model) as fleet:
+        conduct(campaign, model, fleet, on_round=lambda *_: None, stopping=lambda: False, clock=time.monotonic)
 
 
 @pytest.fixture(scope="module", params=["ci16", pytest.param("cf32", marks=pytest.mark.long)])
@@ -47,7 +59,7 @@ def assert_same(one: Run, other: Run) -> None:
 
 def test_a_round_on_recorded_samples_is_the_recorded_round(recorded: Run, tmp_path: Path) -> None:
     assert sum(int(record.forward.failed.sum()) for record in recorded.rounds) > 0  # and so are its retransmissions
-    replayed = again(recorded, tmp_path)
+    replayed = done(on_samples_of(recorded), tmp_path)
     assert_same(recorded, replayed)
     assert str(replayed.shape.attributes["radio"]).startswith("replay:")
 
@@ -64,14 +76,14 @@ def test_the_recording_is_part_of_the_run(recorded: Run) -> None:
     assert frames == {(k, k) for k in range(4)}
 
 
-def test_damaged_samples_are_named_and_not_replayed(recorded: Run, tmp_path: Path) -> None:
+def test_damaged_samples_are_named_and_not_replayed(recorded: Run) -> None:
     path = recorded.folder.iq / "node-2-rx.sigmf-data"
     sound = path.read_bytes()
     try:
         path.write_bytes(sound[:1000] + bytes([sound[1000] ^ 1]) + sound[1001:])
         assert verify(recorded.folder.path) == ("iq/node-2-rx.sigmf-data: differs from its checksum",)
         with pytest.raises(RecordError, match="node-2-rx"):
-            again(recorded, tmp_path)
+            try_again(recorded)
     finally:
         path.write_bytes(sound)
 
@@ -90,17 +102,17 @@ def test_damaged_samples_are_named_and_not_replayed(recorded: Run, tmp_path: Pat
     ],
 )
 def test_what_does_not_fit_the_recording_is_refused_with_the_reason(
-    recorded: Run, tmp_path: Path, key: str, value: object, words: str
+    recorded: Run, key: str, value: object, words: str
 ) -> None:
     with pytest.raises((RecordError, RadioError), match=words):
-        again(recorded, tmp_path, **{key: value})
+        try_again(recorded, **{key: value})
 
 
 def test_a_run_without_samples_cannot_be_heard_again(recorded: Run, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(recorded.folder.path, bare, ignore=shutil.ignore_patterns("iq"))
     with pytest.raises(RecordError, match="no samples were recorded with this run"):
-        again(recorded, tmp_path, **{"radio.address": f"replay:{bare}"})
+        try_again(recorded, **{"radio.address": f"replay:{bare}"})
     with pytest.raises(RecordError, match="not a run folder"):
         done(load_campaign(None, SMALL | {"radio.address": f"replay:{tmp_path / 'nowhere'}"}), tmp_path)
 
