@@ -24,14 +24,18 @@ Mutation = Callable[[bytearray, Rng, Sizes], int]
 FORMATS = ("intel5300.dat", "atheros.dat", "nexmon.pcap", "feitcsi_vht80.csi", "esp32.csv", "picoscenes.csi")
 JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0), "picoscenes.csi": (2, 0)}
 BYTES = 12_000
-GROWTH_KB = 300_000
+GROWTH_KB, TAIL_BYTES = 300_000, 8
 
 
 def stretch(rng: Rng, sizes: Sizes) -> int:
-    """A number of bytes, but not that of whole packets: without checksums, nobody sees where two halves were joined."""
+    """A number of bytes, but not that of whole packets, or a few less.
+
+    Without checksums nobody sees where two halves were joined, nor whether the few bytes that are left at the end of
+    the file begin another packet.
+    """
     while True:
         size = int(rng.integers(1, 2000))
-        if all(size % whole for whole in sizes):
+        if all(0 < size % whole < whole - TAIL_BYTES for whole in sizes):
             return size
 
 
