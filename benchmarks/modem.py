@@ -1,11 +1,12 @@
-"""The modem beside liquid-dsp: speed of each chain, and frame errors against perfect channel knowledge.
+"""The modem beside liquid-dsp and GNU Radio: speed of each chain, and frame errors against perfect channel knowledge.
 
     python benchmarks/modem.py [--frames 300] [--passes 15] [--json FILE]
 
 One core: speeds are medians, in seconds of processor time, over passes that visit all chains and the peer in turn.
 Grid 256/32 with 204 used subcarriers, Gaussian noise, fixed seeds. liquid-dsp (its Python wheel offers OFDM frames
 without choice of scheme or code, and no channel or soft bits) is given the same 256/32 symbols; its payload is
-QPSK. "Perfect knowledge" is the same coded blocks in the same noise, demapped with the true channel and noise.
+QPSK. GNU Radio, where the system has it, runs its own 64/16 chain without noise (benchmarks/modem_gnuradio.py).
+"Perfect knowledge" is the same coded blocks in the same noise, demapped with the true channel and noise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +140,24 @@ def liquid_chains(rng: np.random.Generator) -> dict[str, tuple[int, Callable[[],
     }
 
 
+def gnuradio_speeds() -> dict[str, float]:
+    """Speeds of GNU Radio's chain in a process of its own, by this interpreter or the system's; empty when absent."""
+    script = Path(__file__).with_name("modem_gnuradio.py")
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            done = subprocess.run(
+                [python, "-E", str(script)], capture_output=True, text=True, check=False, timeout=120
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            found = json.loads(done.stdout.splitlines()[-1])
+            name = f"GNU Radio {found['version']}, 64/16,"
+            heard = f"{name} receive ({found['delivered']:.0%} of packets)"
+            return {f"{name} transmit": found["transmit"], heard: found["receive"]}
+    return {}
+
+
 def known_channel_fails(rng: np.random.Generator, link: Link, payload: NDArray[np.uint8], snr_db: float) -> bool:
     """Whether any block is lost when channel, offset and noise are known."""
     width, noise = MCS[link.mcs].bits_per_symbol, 10 ** (-snr_db / 10)
@@ -174,6 +195,10 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(38_901)
     speed = median_speeds({**chains(rng), **liquid_chains(rng)}, arguments.passes)
+    others = gnuradio_speeds()
+    if not others:
+        print("  GNU Radio is not installed for this interpreter or the system's: left out")
+    speed.update(others)
     for what, value in speed.items():
         print(f"  {what:62}{value:10.1f} million a second")
     errors: dict[str, list[dict[str, float]]] = {}
