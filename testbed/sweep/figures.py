@@ -37,11 +37,11 @@ LABELS = {
     "channel.snr_db": "mean SNR, dB",
     "channel.doppler_hz": "largest Doppler shift, Hz",
     "channel.reciprocal": "links fade alike both ways",
-    "channel.correlation": "share of the fading that links have in common",
+    "channel.correlation": "share of fading in common",
     "nodes.count": "nodes K",
     "grid.occupied": "used subcarriers",
     "model.temperature": "gate temperature",
-    "cell.csi_error_db": "error of channel estimates, dB below the channel",
+    "cell.csi_error_db": "relative error of estimates, dB",
 }
 """What people call the campaign's keys."""
 
@@ -188,7 +188,7 @@ def curve_figure(groups: Groups, axis: str) -> Figure:
     panels[0].set_ylim(bottom=0)
     panels[1].axhspan(-100 * MARGIN, 100 * MARGIN, color=GRID, alpha=0.5, label="equal within the margin")
     panels[1].legend(*_only(panels[1], "equal"), fontsize=7.5)
-    panels[0].legend(fontsize=7.5)
+    panels[0].legend(fontsize=7.5, loc="lower left")
     return figure
 
 
