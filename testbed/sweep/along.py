@@ -162,6 +162,6 @@ def outage_finding(groups: Groups) -> Finding:
     verdict = "not supported"
     if all(m.low > -MARGIN for m in worst):
         verdict = "supported"
-    elif all(m.high > -MARGIN for m in worst):
+    elif all(m.high >= 0 for m in worst):
         verdict = "not shown either way"
     return Finding(f"{verdict}: survivors lose nothing when a node is lost", tuple(sentences), table)
