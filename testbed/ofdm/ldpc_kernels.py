@@ -26,6 +26,7 @@ MESSAGE_LIMIT = np.float32(1e6)
 INFINITE = np.float32(np.inf)
 ZERO = np.float32(0.0)
 LANES = simd.LANES
+VECTOR_BYTES = 4 * simd.LANES
 
 
 @njit(cache=True, nogil=True)
@@ -166,45 +167,70 @@ def decode_words(
 
 
 @njit(cache=True, nogil=True)
-def add_turned(source: Bits, turn: int, z: int, target: Bits) -> None:
-    """target[i] ^= source[(i + turn) mod z]; both (z,)."""
-    head = z - turn
-    for i in range(head):
-        target[i] ^= source[i + turn]
-    for i in range(turn):
-        target[head + i] ^= source[i]
+def double(source: Bits, z: int, twice: Bits) -> None:
+    """Put source (z,) into twice (≥ 2z,) two times in a row: the copy turned by s then begins at s."""
+    twice[:z] = source
+    twice[z : 2 * z] = source
 
 
 @njit(cache=True, nogil=True)
-def encode_word(word: Bits, shifts: Ints, z: int, middle: int, sums: Bits) -> None:
-    """Fill the parity part of word (24, Z) in place; sums (rows, Z) is work space.
+def row_sums(columns: Bits, shifts: Ints, stride: int, padded: int, sums: Bits) -> None:
+    """Modulo-2 sum of the turned information columns of each block row: sums (rows·P,), bytes from z on void.
+
+    columns (info·stride,) holds each column twice; stride ≥ 2z + P.
+    """
+    info = columns.shape[0] // stride
+    for r in range(shifts.shape[0]):
+        for lane in range(0, padded, VECTOR_BYTES):
+            total = simd.fill(ZERO)
+            for c in range(info):
+                if shifts[r, c] >= 0:
+                    total = simd.flip(total, simd.load(columns, c * stride + shifts[r, c] + lane))
+            simd.store(sums, r * padded + lane, total)
+
+
+@njit(cache=True, nogil=True)
+def add_bits(source: Bits, target: Bits) -> None:
+    """target[i] ^= source[i]; both (P,), P whole vectors."""
+    for lane in range(0, target.shape[0], VECTOR_BYTES):
+        simd.store(target, lane, simd.flip(simd.load(source, lane), simd.load(target, lane)))
+
+
+@njit(cache=True, nogil=True)
+def encode_parity(sums: Bits, z: int, padded: int, middle: int, first: Bits) -> None:
+    """Turn row sums (rows·P,) into parity blocks 1…rows−1, block r+1 in place of sum r; block 0 into first (≥ 2z + P,).
 
     802.11n's parity part: column 0 has shift 1 in the first and last row and shift 0 in row `middle`, the rest
     is dual-diagonal with shift 0; so the sum of all rows gives the first parity block, and each row the next.
     """
-    rows = shifts.shape[0]
-    info = word.shape[0] - rows
-    sums[:] = 0
-    first = word[info]
-    first[:] = 0
+    rows = sums.shape[0] // padded
+    first[:padded] = 0
     for r in range(rows):
-        for c in range(info):
-            if shifts[r, c] >= 0:
-                add_turned(word[c], shifts[r, c], z, sums[r])
-        add_turned(sums[r], 0, z, first)
-    word[info + 1] = sums[0]
-    add_turned(first, 1, z, word[info + 1])
+        add_bits(sums[r * padded : (r + 1) * padded], first[:padded])
+    first[z : 2 * z] = first[:z]
+    add_bits(first[1 : 1 + padded], sums[:padded])
     for r in range(1, rows - 1):
-        word[info + r + 1] = sums[r]
-        add_turned(word[info + r], 0, z, word[info + r + 1])
+        own = sums[r * padded : (r + 1) * padded]
+        add_bits(sums[(r - 1) * padded : r * padded], own)
         if r == middle:
-            add_turned(first, 0, z, word[info + r + 1])
+            add_bits(first[:padded], own)
 
 
 @njit(cache=True, nogil=True)
 def encode_words(info: Bits, shifts: Ints, z: int, middle: int, words: Bits) -> None:
     """Encode info (w, k) into words (w, n)."""
-    sums = np.empty((shifts.shape[0], z), np.uint8)
+    rows, count = shifts.shape[0], info.shape[1] // z
+    padded = (z + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
+    stride = 2 * z + padded
+    columns = np.zeros(count * stride, np.uint8)
+    sums, first = np.empty(rows * padded, np.uint8), np.zeros(stride, np.uint8)
     for w in range(info.shape[0]):
-        words[w, : info.shape[1]] = info[w]
-        encode_word(words[w].reshape(-1, z), shifts, z, middle, sums)
+        word = words[w]
+        word[: count * z] = info[w]
+        for c in range(count):
+            double(info[w, c * z : (c + 1) * z], z, columns[c * stride : (c + 1) * stride])
+        row_sums(columns, shifts, stride, padded, sums)
+        encode_parity(sums, z, padded, middle, first)
+        word[count * z : (count + 1) * z] = first[:z]
+        for r in range(rows - 1):
+            word[(count + 1 + r) * z : (count + 2 + r) * z] = sums[r * padded : r * padded + z]

@@ -79,24 +79,28 @@ where_equal = _elementwise(4, _choose("=="))
 
 
 def _load(_typing: Untyped, array: Untyped, _index: Untyped) -> Untyped:
-    """Take the 16 float32 from array[index] on; the array must be contiguous and long enough."""
+    """Take 64 bytes, as 16 float32, from array[index] on; the array must be contiguous and long enough."""
 
     def generate(context: Untyped, builder: Untyped, signature: Untyped, args: Untyped) -> Untyped:
         vector = builder.load(_place(context, builder, signature, args))
-        vector.align = 4
+        vector.align = _item_bytes(signature)
         return vector
 
     return VECTOR(array, types.intp), generate
 
 
 def _store(_typing: Untyped, array: Untyped, _index: Untyped, _vector: Untyped) -> Untyped:
-    """Put 16 float32 at array[index] and on; the array must be contiguous and long enough."""
+    """Put the 64 bytes at array[index] and on; the array must be contiguous and long enough."""
 
     def generate(context: Untyped, builder: Untyped, signature: Untyped, args: Untyped) -> Untyped:
-        builder.store(args[2], _place(context, builder, signature, args)).align = 4
+        builder.store(args[2], _place(context, builder, signature, args)).align = _item_bytes(signature)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, VECTOR), generate
+
+
+def _item_bytes(signature: Untyped) -> int:
+    return int(signature.args[0].dtype.bitwidth) // 8
 
 
 def _place(context: Untyped, builder: Untyped, signature: Untyped, args: Untyped) -> Untyped:
