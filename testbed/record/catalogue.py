@@ -28,7 +28,7 @@ from testbed.record.catalogue_entry import (
     stamp_of,
     write_tags,
 )
-from testbed.record.catalogue_index import Index, open_index
+from testbed.record.catalogue_index import Index, Indexed, open_index
 from testbed.record.folder import Manifest, RunFolder, is_live, read_manifest
 from testbed.record.read import read_summary
 from testbed.record.swap import settle_missing
@@ -110,15 +110,21 @@ def _catalogue(out: Path) -> Iterator[Index]:
 
 def _refresh(index: Index, folders: list[RunFolder]) -> None:
     known = index.stamps()
-    for folder in folders:
-        stamp = stamp_of(folder)
-        if known.get(folder.run_id) != stamp:
-            entry = entry_of(folder)
-            # A run that goes on is read again each time: nothing changes in its folder when it is killed.
-            stamp = "" if entry.status == "running" else stamp
-            facts = facts_of(entry, campaign_text(folder))
-            index.put(folder.run_id, stamp, entry.started, msgspec.json.encode(entry), facts)
+    stamps = ((folder, stamp_of(folder)) for folder in folders)
+    index.put(_indexed(folder, stamp) for folder, stamp in stamps if known.get(folder.run_id) != stamp)
     index.keep_only({folder.run_id for folder in folders})
+
+
+def _indexed(folder: RunFolder, stamp: str) -> Indexed:
+    entry = entry_of(folder)
+    return Indexed(
+        run_id=folder.run_id,
+        # A run that goes on is read again each time: nothing changes in its folder when it is killed.
+        stamp="" if entry.status == "running" else stamp,
+        started=entry.started,
+        entry=msgspec.json.encode(entry),
+        facts=tuple(facts_of(entry, campaign_text(folder))),
+    )
 
 
 def run_folders(out: Path) -> list[RunFolder]:

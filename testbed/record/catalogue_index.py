@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from testbed.errors import RecordError
 
 VERSION = 1
 PATIENCE_S = 30.0
+TOGETHER = 200
 
 _TABLES = """
 CREATE TABLE run (run_id TEXT PRIMARY KEY, stamp TEXT NOT NULL, started TEXT NOT NULL, entry BLOB NOT NULL);
@@ -27,6 +30,24 @@ _SIGNS = ("=", "!=", "<", "<=", ">", ">=")
 _IN_NAMES = ("run_id", "campaign", "host", "git_commit", "status", "tag")
 
 
+@dataclass(frozen=True)
+class Indexed:
+    """A run as the index keeps it.
+
+    Attributes:
+        stamp: what its files looked like when it was read.
+        started: ISO 8601, to sort by.
+        entry: as it is listed, encoded.
+        facts: name and value of all that can be searched for.
+    """
+
+    run_id: str
+    stamp: str
+    started: str
+    entry: bytes
+    facts: tuple[tuple[str, str], ...]
+
+
 class Index:
     """An open index; close it."""
 
@@ -37,13 +58,16 @@ class Index:
         """Run → what its files looked like when it was read."""
         return dict(self._db.execute("SELECT run_id, stamp FROM run"))
 
-    def put(self, run_id: str, stamp: str, started: str, entry: bytes, facts: Iterable[tuple[str, str]]) -> None:
-        """Add a run, or replace what is known of it."""
-        rows = [(run_id, name, text, _number(text)) for name, text in facts]
-        with self._db:
-            self._db.execute("DELETE FROM run WHERE run_id = ?", (run_id,))
-            self._db.execute("INSERT INTO run VALUES (?, ?, ?, ?)", (run_id, stamp, started, entry))
-            self._db.executemany("INSERT INTO fact VALUES (?, ?, ?, ?)", rows)
+    def put(self, runs: Iterable[Indexed]) -> None:
+        """Add runs, or replace what is known of them, `TOGETHER` in a transaction."""
+        left = iter(runs)
+        while some := list(islice(left, TOGETHER)):
+            with self._db:
+                self._db.executemany("DELETE FROM run WHERE run_id = ?", [(one.run_id,) for one in some])
+                rows = [(one.run_id, one.stamp, one.started, one.entry) for one in some]
+                self._db.executemany("INSERT INTO run VALUES (?, ?, ?, ?)", rows)
+                facts = ((one.run_id, name, text, _number(text)) for one in some for name, text in one.facts)
+                self._db.executemany("INSERT INTO fact VALUES (?, ?, ?, ?)", facts)
 
     def keep_only(self, run_ids: set[str]) -> None:
         """Forget runs that are gone."""
@@ -115,6 +139,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=PATIENCE_S)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")  # what a power cut takes is made again
         return _prepared(connection)
     except sqlite3.Error:
         connection.close()
