@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Floats, Ints
+from testbed.schedule.arrays import Floats, Ints, named, place_of, real_numbers
 from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
 from testbed.schedule.compiled import kernel
 from testbed.schedule.match import match
 from testbed.schedule.status import Status
 
 BAD_WEIGHT, BAD_COST = -1, -2
+WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
 
 
 class Assignment(NamedTuple):
@@ -52,12 +53,12 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     more active links than subcarriers, or links that nothing can serve, as many links as possible are served and the
     rest are named in `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
     """
-    weight = _weights(weight)
+    weight = real_numbers("weight", weight)
     lists = candidates
     if lists is None:
         cost = real_matrix("cost", cost)
     else:
-        if cost is not lists.cost:
+        if type(lists) is not Candidates or cost is not lists.cost:
             _check_same(cost, lists)
         cost = lists.cost
     links, subcarriers = cost.shape
@@ -81,23 +82,13 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
 
     A total is inf where some link cannot be served. Nothing is looked up between them but the lists.
     """
-    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    weights = real_numbers("weights", weights)
     if weights.ndim != 2 or weights.shape[1] != len(candidates.cost):
         raise ProblemError(f"weights has shape {weights.shape}; it must be (B, {len(candidates.cost)})")
     if weights.size and not (weights.min() >= 0.0 and weights.max() < np.inf):
-        b, link = (int(k) for k in np.argwhere(~((weights >= 0.0) & (weights < np.inf)))[0])
-        raise ProblemError(f"weights[{b}, {link}] = {weights[b, link]}: {WEIGHT_REMEDY}")
+        place = place_of(~((weights >= 0.0) & (weights < np.inf)))
+        raise ProblemError(f"{named('weights', weights, place)}: {WEIGHT_REMEDY}")
     return _assign_all(candidates, weights)
-
-
-WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
-
-
-def _weights(value: ArrayLike) -> Floats:
-    try:
-        return np.asarray(value, np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"weight = {value!r:.80} holds no real numbers; give one weight a link") from error
 
 
 @kernel
@@ -137,6 +128,6 @@ def _check_same(cost: ArrayLike, lists: Candidates) -> None:
 def _refuse(cost: Floats, weight: Floats, why: int) -> None:
     """Name the entry that is no legal number."""
     if why == BAD_WEIGHT:
-        link = int(np.flatnonzero(~((weight >= 0.0) & (weight < np.inf)))[0])
-        raise ProblemError(f"weight[{link}] = {weight[link]}: {WEIGHT_REMEDY}")
+        place = place_of(~((weight >= 0.0) & (weight < np.inf)))
+        raise ProblemError(f"{named('weight', weight, place)}: {WEIGHT_REMEDY}")
     raise ProblemError(unreal_cost(cost))

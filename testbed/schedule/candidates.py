@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Floats, Ints, Shorts
+from testbed.schedule.arrays import Floats, Ints, Shorts, named, place_of, real_numbers
 from testbed.schedule.compiled import UNSIGNED, kernel
 
 
@@ -43,10 +43,7 @@ def candidate_lists(cost: ArrayLike, width: int | None = None) -> Candidates:
 
 def real_matrix(field: str, value: ArrayLike) -> Floats:
     """The value as contiguous floats (L, M), or a `ProblemError`."""
-    try:
-        cost: Floats = np.asarray(value, np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{field} = {value!r:.80} holds no real numbers; give a matrix of floats") from error
+    cost = real_numbers(field, value)
     if cost.ndim != 2:
         raise ProblemError(f"{field} has shape {cost.shape}; it must be (L, M), a cost for each link and subcarrier")
     return cost
@@ -54,8 +51,8 @@ def real_matrix(field: str, value: ArrayLike) -> Floats:
 
 def unreal_cost(cost: Floats) -> str:
     """What to say of the first entry that is NaN or −inf."""
-    link, m = (int(k) for k in np.argwhere(~(cost > -np.inf))[0])
-    return f"cost[{link}, {m}] = {cost[link, m]}: give a number, or inf for an unusable subcarrier"
+    place = place_of(~(cost > -np.inf))
+    return f"{named('cost', cost, place)}: give a number, or inf for an unusable subcarrier"
 
 
 @kernel

@@ -20,7 +20,7 @@ def digest(rate_bps: Floats, unit_j_bps: float) -> Phase:
     unit_j_bps is P0·s0, transmit power times payload bits. Unusable subcarriers and the diagonal cost inf.
     """
     nodes = rate_bps.shape[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         cost = unit_j_bps / rate_bps
     cost[np.arange(nodes), np.arange(nodes)] = np.inf
     return candidate_lists(cost.reshape(nodes * nodes, -1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from itertools import product
 from typing import Any
 
@@ -41,7 +42,10 @@ def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0)
     if name not in SOLVERS:
         raise ProblemError(f"solver = {name!r}: choose one of {', '.join(SOLVERS)}")
     make = pulp.HiGHS if name == "highs" else pulp.PULP_CBC_CMD
-    return make(msg=False, timeLimit=time_limit_s, gapRel=gap, threads=1)
+    with warnings.catch_warnings():
+        # The CBC that comes with PuLP 3 moves to a package of its own in PuLP 4; until then it is the one at hand.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return make(msg=False, timeLimit=time_limit_s, gapRel=gap, threads=1)
 
 
 def _solve(model: Model, solver: Any) -> None:  # noqa: ANN401

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Bools, Ints
+from testbed.schedule.arrays import Bools, Ints, relative_gap
 from testbed.schedule.joint import AT_CHOICE, AT_EQUAL, AT_HELD, AT_LB, decide_jointly
 from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.rounds import MAX_PASSES
@@ -53,7 +53,9 @@ def jesa(
     or nodes are numbered. Otherwise its status is SCARCE, `relaxed` names the tokens that fell short, and its bound
     is that of the relaxation. `ProblemError` for an unknown method or start, or an unfit previous decision.
     """
-    start = _checked(problem, method, start, previous)
+    start, gap = _checked(problem, method, start, previous), relative_gap(gap)
+    if not isinstance(effort, (int, float)) or not effort >= 0.0:
+        raise ProblemError(f"effort = {effort!r}: it must be ≥ 0 microseconds by the model; inf never stops")
     held = _held(problem, previous)
     full, warm = method == "full", previous is not None
     nobody = np.empty((0, problem.nodes), dtype=np.bool_)
@@ -93,23 +95,27 @@ def _decide(
     energy, bound, passes, points = decide_jointly(
         problem.score, problem.source, problem.needs, min(problem.max_experts, problem.nodes),
         problem.compute_energy_j, len(problem.phases), problem.phases[0], problem.phases[-1],
-        full, start, warm, given, *given_held, gap, effort, selected, *held, frozen, trace,
+        full, start, warm, given, *given_held, gap, float(effort), selected, *held, frozen, trace,
     )  # fmt: skip
     return _Found(energy, bound, passes, tuple(trace[:points].tolist()), selected, held, frozen)
 
 
 def _checked(problem: Problem, method: str, start: str | None, previous: Decision | None) -> str:
     """The start to use; refuses what is unknown or unfit."""
+    if not isinstance(problem, Problem):
+        raise ProblemError(f"problem = {problem!r:.80}: give a Problem")
     if method not in METHODS:
         raise ProblemError(f"method = {method!r}: choose one of {', '.join(METHODS)}")
     start = start or ("lb" if method == "full" else "equal")
     if start not in STARTS:
         raise ProblemError(f"start = {start!r}: choose one of {', '.join(STARTS)}")
+    if previous is not None and not isinstance(previous, Decision):
+        raise ProblemError(f"previous = {previous!r:.80}: give a Decision of an earlier round, or leave it out")
     if previous is not None:
         held = (previous.subcarrier, previous.return_subcarrier)
         for phase, subcarrier in zip(problem.phases, held, strict=False):
             if subcarrier is not None and (
-                subcarrier.size != len(phase.cost) or subcarrier.max(initial=-1) >= phase.cost.shape[1]
+                subcarrier.shape != (problem.nodes, problem.nodes) or subcarrier.max() >= phase.cost.shape[1]
             ):
                 raise ProblemError(
                     f"previous has subcarriers {subcarrier.shape} up to {subcarrier.max()}; this problem has"
@@ -124,8 +130,9 @@ def _held(problem: Problem, previous: Decision | None) -> tuple[Ints, Ints]:
         nothing = np.empty(0, dtype=np.int64)
         return nothing, nothing
     there, back = previous.subcarrier, previous.return_subcarrier
-    idle = np.full(there.size, -1)
-    return there.ravel(), idle if back is None or len(problem.phases) < 2 else back.ravel()
+    if back is None or len(problem.phases) < 2:
+        back = np.full(there.shape, -1)
+    return np.array(there, np.int64).ravel(), np.array(back, np.int64).ravel()
 
 
 def _any_service(problem: Problem) -> Bools | None:

@@ -19,12 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import ProblemError
+from testbed.schedule.arrays import Bools, Floats, Ints, named, place_of, real_numbers, whole_number
 from testbed.schedule.channel import Phase, digest
 from testbed.schedule.status import Status
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 QOS_TOLERANCE = 1e-12
 """A score sum this little below the QoS meets it, so that the order of a sum changes no decision."""
@@ -76,7 +73,7 @@ class Problem:
             "payload_bits": _positive("payload_bits", self.payload_bits),
             "tx_power_w": _positive("tx_power_w", self.tx_power_w),
             "qos": _qos(self.qos, len(score)),
-            "max_experts": _whole("max_experts", self.max_experts),
+            "max_experts": whole_number("max_experts", self.max_experts),
         }
         if self.return_rate_bps is not None:
             store["return_rate_bps"] = _rates("return_rate_bps", self.return_rate_bps, nodes)
@@ -158,26 +155,21 @@ class Decision:
         return max(0.0, (total - self.bound_j) / total) if total > 0 else 0.0
 
 
-def _frozen(value: ArrayLike, dtype: type) -> NDArray[Any]:
-    array: NDArray[Any] = np.asarray(value, dtype=dtype, order="C")
-    if array.flags.writeable:
-        array = array.copy() if array is value or array.base is not None else array
-        array.setflags(write=False)
-    return array
+def _frozen(value: NDArray[Any], given: object) -> NDArray[Any]:
+    """The array as read-only memory that nobody else can write to."""
+    if value.flags.writeable:
+        value = value.copy() if value is given or value.base is not None else value
+        value.setflags(write=False)
+    return value
 
 
 def _floats(field: str, value: ArrayLike) -> Floats:
-    try:
-        return _frozen(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{field} = {value!r:.80} holds no real numbers; give an array of floats") from error
+    return _frozen(real_numbers(field, value), value)
 
 
 def _refuse(field: str, array: NDArray[Any], bad: Bools, remedy: str) -> None:
     if bad.any():
-        index = tuple(int(k) for k in np.argwhere(bad)[0])
-        where = ", ".join(map(str, index))
-        raise ProblemError(f"{field}[{where}] = {array[index]}: {remedy}")
+        raise ProblemError(f"{named(field, array, place_of(bad))}: {remedy}")
 
 
 def _rates(field: str, value: ArrayLike, nodes: int | None = None) -> Floats:
@@ -201,7 +193,7 @@ def _rates(field: str, value: ArrayLike, nodes: int | None = None) -> Floats:
 def _score(value: ArrayLike, nodes: int) -> Floats:
     score = _floats("score", value)
     if score.size == 0 and score.ndim <= 2:
-        score = _frozen(np.zeros((0, nodes)), np.float64)
+        score = _frozen(np.zeros((0, nodes)), None)
     if score.ndim != 2 or score.shape[1] != nodes:
         raise ProblemError(f"score has shape {score.shape}; it must be (N, {nodes}), a score for each token and node")
     _refuse("score", score, ~(np.isfinite(score) & (score >= 0)), "a gate score must be finite and ≥ 0")
@@ -216,13 +208,16 @@ def _score(value: ArrayLike, nodes: int) -> Floats:
 
 
 def _source(value: ArrayLike, tokens: int, nodes: int) -> Ints:
-    raw = np.asarray(value)
-    if raw.size == 0:
+    try:
+        raw = np.asarray(value)
+    except ValueError as error:
+        raise ProblemError(f"source = {value!r:.80} has rows of different lengths") from error
+    if raw.size == 0 and raw.ndim == 1:
         raw = raw.astype(np.int64).reshape(-1)
     if raw.shape != (tokens,) or raw.dtype.kind not in "iu":
         raise ProblemError(f"source has shape {raw.shape} and type {raw.dtype}; it must be ({tokens},) node indices")
     _refuse("source", raw, (raw < 0) | (raw >= nodes), f"a token must be at one of the nodes 0 … {nodes - 1}")
-    return _frozen(raw, np.int64)
+    return _frozen(np.asarray(raw, np.int64, order="C"), value)
 
 
 def _compute(value: ArrayLike, nodes: int) -> Floats:
@@ -247,12 +242,7 @@ def _qos(value: ArrayLike, tokens: int) -> float | Floats:
 
 
 def _positive(field: str, value: float) -> float:
-    if not isinstance(value, (int, float, np.number)) or not 0 < float(value) < np.inf:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 < float(value) < np.inf:
         raise ProblemError(f"{field} = {value!r}: it must be one finite number > 0")
     return float(value)
-
-
-def _whole(field: str, value: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ProblemError(f"{field} = {value!r}: it must be a whole number ≥ 1")
-    return int(value)

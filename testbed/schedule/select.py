@@ -8,23 +8,36 @@ meet many tokens, and a branch and bound otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Bools, Bytes, Floats, Ints
-from testbed.schedule.batch import choose_all, choose_all_plain
+from testbed.schedule.arrays import (
+    Bools,
+    Bytes,
+    Floats,
+    Ints,
+    named,
+    place_of,
+    real_numbers,
+    relative_gap,
+    whole_number,
+)
+from testbed.schedule.batch import AUTO, SEARCH, TABLE, choose_all, choose_all_plain
 from testbed.schedule.branch import LIMITED, RELAXED
 from testbed.schedule.problem import QOS_TOLERANCE
 from testbed.schedule.status import Status
+from testbed.schedule.subsets import MAX_EXPERTS
 
 NODE_LIMIT = 200_000
 """Search nodes a token may take; ordinary tokens take fewer than 200."""
 
-METHODS = {"auto": 0, "table": 1, "search": 2}
+UNLIMITED = 2**62
+
+METHODS = {"auto": AUTO, "table": TABLE, "search": SEARCH}
 BOUNDS = ("both", "lp")
 
 
@@ -68,14 +81,16 @@ def select_experts(
     Equal scores of a relaxed token go to the cheaper expert. method: "auto", "table" (all subsets; K ≤ 12) or
     "search". bound: "both" keeps QoS and D, "lp" is the plain ratio-order bound that drops D, for comparison.
     """
-    score = _matrix("score", score)
-    energy, line = _energies(energy_j, row, score.shape)
+    price = real_numbers("energy_j", energy_j)
+    score = _scores(score, price)
+    energy, line = _energies(price, row, score.shape)
     need = _needs(qos, score.shape[0]) - QOS_TOLERANCE
-    limit = min(_at_least_one("max_experts", max_experts), max(score.shape[1], 1))
-    node_limit = _at_least_one("node_limit", node_limit)
-    if not 0.0 <= gap < 1.0:
-        raise ProblemError(f"gap = {gap!r}: it must be at least 0 and below 1; 0 asks for the exact optimum")
+    limit = min(whole_number("max_experts", max_experts), score.shape[1])
+    node_limit = min(whole_number("node_limit", node_limit), UNLIMITED)
+    gap = relative_gap(gap)
     way = METHODS[_one_of("method", method, METHODS)]
+    if way == TABLE and score.shape[1] > MAX_EXPERTS:
+        raise ProblemError(f"method = 'table' with K = {score.shape[1]} experts: it takes at most {MAX_EXPERTS}")
     selected = np.zeros(score.shape, dtype=np.bool_)
     energies, bounds = np.zeros(len(score)), np.zeros(len(score))
     nodes, ended = np.zeros(len(score), dtype=np.int64), np.zeros(len(score), dtype=np.int8)
@@ -92,16 +107,17 @@ def _status(energy: Floats, bound: Floats, ended: Bytes) -> Status:
     return Status.WITHIN_GAP if (bound < energy).any() else Status.OPTIMAL
 
 
-def _matrix(field: str, value: ArrayLike) -> Floats:
-    array = np.ascontiguousarray(value, dtype=np.float64)
-    if array.ndim != 2:
-        raise ProblemError(f"{field} has shape {array.shape}; it must be (N, K), a row for each token")
-    return _not_negative(field, array, finite=True)
+def _scores(value: ArrayLike, energy: Floats) -> Floats:
+    score = real_numbers("score", value)
+    if score.size == 0 and score.ndim == 1:
+        score = score.reshape(0, energy.shape[-1] if energy.ndim else 0)
+    if score.ndim != 2 or score.shape[1] < 1:
+        raise ProblemError(f"score has shape {score.shape}; it must be (N, K), a row for each token, K ≥ 1 experts")
+    return _not_negative("score", score, finite=True)
 
 
-def _energies(value: ArrayLike, row: ArrayLike | None, shape: tuple[int, ...]) -> tuple[Floats, Ints]:
+def _energies(energy: Floats, row: ArrayLike | None, shape: tuple[int, ...]) -> tuple[Floats, Ints]:
     tokens, experts = shape
-    energy = np.asarray(value, dtype=np.float64)
     lines = 1 if energy.ndim == 1 else energy.shape[0] if energy.ndim == 2 else -1
     if energy.shape[-1:] != (experts,) or lines < 0 or (row is None and energy.ndim == 2 and lines != tokens):
         raise ProblemError(
@@ -110,38 +126,41 @@ def _energies(value: ArrayLike, row: ArrayLike | None, shape: tuple[int, ...]) -
         )
     _not_negative("energy_j", energy, finite=False)
     if row is not None:
-        line = np.ascontiguousarray(row, dtype=np.int64)
-        if line.shape != (tokens,) or (tokens and not (line.min() >= 0 and line.max() < lines)):
-            raise ProblemError(f"row must be ({tokens},) indices below {lines}, the lines of energy_j")
-    elif energy.ndim == 1 or (tokens and energy.strides[0] == 0):
-        energy, line = energy.reshape(-1, experts)[:1], np.zeros(tokens, dtype=np.int64)
-    else:
-        line = np.arange(tokens)
-    return np.ascontiguousarray(energy.reshape(-1, experts)), line
+        return energy.reshape(-1, experts), _lines(row, tokens, lines)
+    if energy.ndim == 1:
+        return energy.reshape(1, experts), np.zeros(tokens, dtype=np.int64)
+    return energy, np.arange(tokens)
+
+
+def _lines(row: ArrayLike, tokens: int, lines: int) -> Ints:
+    named_lines = real_numbers("row", row)
+    line = named_lines.astype(np.int64)
+    if line.shape != (tokens,):
+        raise ProblemError(f"row has shape {line.shape}; it must be ({tokens},), the line of energy_j of each token")
+    bad = (line != named_lines) | (line < 0) | (line >= lines)
+    if bad.any():
+        raise ProblemError(f"{named('row', named_lines, place_of(bad))}: energy_j has the lines 0 … {lines - 1}")
+    return line
 
 
 def _needs(value: ArrayLike, tokens: int) -> Floats:
-    qos = np.asarray(value, dtype=np.float64)
+    qos = real_numbers("qos", value)
     if qos.shape not in ((), (tokens,)):
         raise ProblemError(f"qos has shape {qos.shape}; it must be one number, or ({tokens},), one for each token")
-    return np.broadcast_to(_not_negative("qos", qos, finite=True), (tokens,))
+    need: Floats = np.empty(tokens)
+    need[:] = _not_negative("qos", qos, finite=True)
+    return need
 
 
 def _not_negative(field: str, array: Floats, *, finite: bool) -> Floats:
     if array.size and not (array.min() >= 0.0 and (not finite or array.max() < np.inf)):
         bad = ~((array >= 0.0) & (array < np.inf)) if finite else ~(array >= 0.0)
-        index = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise ProblemError(f"{field}[{', '.join(map(str, index))}] = {array[index]}: it must be a number ≥ 0")
+        legal = "a finite number ≥ 0" if finite else "a number ≥ 0; inf says unreachable"
+        raise ProblemError(f"{named(field, array, place_of(bad))}: it must be {legal}")
     return array
 
 
-def _at_least_one(field: str, value: Any) -> int:  # noqa: ANN401
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ProblemError(f"{field} = {value!r}: it must be a whole number ≥ 1")
-    return int(value)
-
-
-def _one_of(field: str, value: str, choices: Any) -> str:  # noqa: ANN401
-    if value not in choices:
+def _one_of(field: str, value: str, choices: Iterable[str]) -> str:
+    if not isinstance(value, str) or value not in choices:
         raise ProblemError(f"{field} = {value!r}: choose one of {', '.join(choices)}")
     return value

@@ -8,32 +8,71 @@ import numpy as np
 
 from testbed.schedule.problem import Problem
 
+Load = dict[tuple[int, int], int]
 
-def every_choice(problem: Problem) -> float:
-    """Least energy over all selections and allocations; inf if nothing is feasible. Tiny problems, forward hop only.
 
-    Tokens whose QoS no set of reachable experts meets must be kept out by the caller.
+def every_choice(problem: Problem, kept: dict[int, tuple[int, ...]] | None = None) -> float:
+    """Least energy over all selections and allocations; inf if nothing is feasible. Tiny problems.
+
+    kept: token → its set, for tokens whose QoS no set meets; `hopeless` lists them.
     """
-    K, M = problem.nodes, problem.rate_bps.shape[2]
-    sets = [s for size in range(1, problem.max_experts + 1) for s in combinations(range(K), size)]
-    fitting = [
-        [s for s in sets if problem.score[n, list(s)].sum() >= problem.required[n] - 1e-12]
-        for n in range(problem.tokens)
+    choices = [
+        [kept[n]] if kept and n in kept else fitting_sets(problem, n, reachable(problem)) for n in range(problem.tokens)
     ]
-    with np.errstate(divide="ignore"):
-        cost = problem.tx_power_w * problem.payload_bits / problem.rate_bps
+    costs = link_costs(problem)
+    least: dict[tuple[tuple[tuple[int, int], int], ...], float] = {}
     best = np.inf
-    for chosen in product(*fitting):
+    for chosen in product(*choices):
         computing = sum(problem.compute_energy_j[list(s)].sum() for s in chosen)
-        load: dict[tuple[int, int], int] = {}
+        load: Load = {}
         for n, s in enumerate(chosen):
             for j in s:
                 if j != problem.source[n]:
                     link = int(problem.source[n]), j
                     load[link] = load.get(link, 0) + 1
-        if len(load) > M:
-            continue
-        for held in permutations(range(M), len(load)):
-            sent = sum(count * cost[(*link, m)] for (link, count), m in zip(load.items(), held, strict=True))
-            best = min(best, computing + sent)
+        key = tuple(sorted(load.items()))
+        if key not in least:
+            back = {(j, i): count for (i, j), count in load.items()}
+            least[key] = sum(cheapest_placement(c, x) for c, x in zip(costs, (load, back), strict=False))
+        best = min(best, computing + least[key])
     return float(best)
+
+
+def cheapest_placement(cost: np.ndarray, load: Load) -> float:
+    """Least energy of one phase over all ways to give each busy link a subcarrier of its own; cost (K, K, M)."""
+    placements = permutations(range(cost.shape[2]), len(load))
+    return min(
+        (sum(n * cost[(*link, m)] for (link, n), m in zip(load.items(), held, strict=True)) for held in placements),
+        default=np.inf,
+    )
+
+
+def link_costs(problem: Problem) -> list[np.ndarray]:
+    """Joule per token of every directed link and subcarrier, phase by phase; inf where unusable."""
+    rates = [problem.rate_bps] + ([] if problem.return_rate_bps is None else [problem.return_rate_bps])
+    with np.errstate(divide="ignore"):
+        return [problem.tx_power_w * problem.payload_bits / rate for rate in rates]
+
+
+def reachable(problem: Problem) -> np.ndarray:
+    """(K, K) pairs (source, expert) with an expert at all, and a usable subcarrier on every hop or none needed."""
+    there = np.array([c.min(axis=2) < np.inf for c in link_costs(problem)])
+    both = there[0] & there[-1].T if len(there) > 1 else there[0]
+    return (both | np.eye(problem.nodes, dtype=bool)) & (problem.compute_energy_j < np.inf)
+
+
+def fitting_sets(problem: Problem, n: int, reach: np.ndarray) -> list[tuple[int, ...]]:
+    """All sets of at most D reachable experts that meet the QoS of token n."""
+    experts = np.flatnonzero(reach[problem.source[n]])
+    return [
+        s
+        for size in range(min(problem.max_experts, len(experts)) + 1)
+        for s in combinations(map(int, experts), size)
+        if problem.score[n, list(s)].sum() >= problem.required[n] - 1e-12
+    ]
+
+
+def hopeless(problem: Problem) -> set[int]:
+    """Tokens whose QoS no set of reachable experts meets."""
+    reach = reachable(problem)
+    return {n for n in range(problem.tokens) if not fitting_sets(problem, n, reach)}

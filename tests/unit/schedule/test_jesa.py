@@ -69,7 +69,7 @@ def test_a_hundred_joint_problems_come_close_to_the_integer_program(rng: np.rand
         gaps.append(found.total_energy_j / best.total_energy_j - 1)
     assert min(gaps) > -1e-6
     assert np.mean(gaps) <= 2e-4
-    assert max(gaps) <= 5e-3
+    assert max(gaps) <= 5e-4
 
 
 def test_more_links_than_subcarriers_stays_feasible_and_close(rng: np.random.Generator) -> None:

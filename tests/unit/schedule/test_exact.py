@@ -1,0 +1,78 @@
+"""The integer programs against exhaustive search, and the certificate against both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from testbed.errors import ProblemError
+from testbed.schedule.baselines import lower_bound
+from testbed.schedule.exact import feasible_choice, jesa_exact, select_exact
+from testbed.schedule.jesa import jesa
+from testbed.schedule.serve import best_hops, pair_prices, select_at
+from testbed.schedule.status import Status
+from tests.reference.schedule_joint import every_choice
+from tests.reference.schedule_select import every_subset
+from tests.unit.schedule.test_jesa import draw
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+def test_one_token_equals_every_subset(rng: np.random.Generator, solver: str) -> None:
+    for _ in range(3):
+        score, energy = rng.dirichlet(np.ones(6)), rng.lognormal(size=6)
+        energy[rng.integers(6)] = np.inf
+        need = 0.9 * np.sort(np.where(np.isfinite(energy), score, 0.0))[-3:].sum()
+        chosen, spent = select_exact(score, energy, need, 3, solver=solver)
+        assert spent == pytest.approx(every_subset(score, energy, need, 3))
+        assert score[chosen].sum() >= need - 1e-6
+
+
+@pytest.mark.parametrize("two_hops", [False, True])
+@pytest.mark.parametrize("M", [3, 7])
+def test_the_joint_program_equals_exhaustive_search(rng: np.random.Generator, two_hops: bool, M: int) -> None:
+    compared = 0
+    for _ in range(4):
+        problem = draw(rng, K=3, M=M, N=3, D=2, qos=0.45, two_hops=two_hops)
+        found = jesa_exact(problem)
+        if found.relaxed.any() and found.status is not Status.SCARCE:
+            continue
+        best = every_choice(problem)
+        assert (found.status is Status.SCARCE) == (best == np.inf)
+        if best < np.inf:
+            assert found.total_energy_j == pytest.approx(best, rel=1e-6)
+            compared += 1
+    assert compared
+
+
+def test_any_feasible_choice_meets_every_qos(rng: np.random.Generator) -> None:
+    problem = draw(rng, K=4, M=4, N=8, D=3, qos=0.4)
+    floor = select_at(problem, pair_prices(problem, best_hops(problem)))
+    chosen = feasible_choice(problem, floor)
+    assert chosen is not None
+    assert np.all(((problem.score * chosen).sum(axis=1) >= 0.4 - 1e-9) | floor.relaxed)
+    busy = {(int(i), int(j)) for i, j in zip(problem.source[np.nonzero(chosen)[0]], np.nonzero(chosen)[1], strict=True)}
+    assert len({pair for pair in busy if pair[0] != pair[1]}) <= 4
+
+
+def test_unknown_solvers_and_hopeless_tokens_are_refused() -> None:
+    with pytest.raises(ProblemError, match="solver = 'simplex': choose one of highs, cbc"):
+        select_exact(np.ones(2) / 2, np.ones(2), 0.5, 1, solver="simplex")
+    with pytest.raises(ProblemError, match=r"qos = 0\.9"):
+        select_exact(np.ones(2) / 2, np.ones(2), 0.9, 1)
+
+
+@pytest.mark.parametrize("two_hops", [False, True])
+def test_bounds_lie_in_order(rng: np.random.Generator, two_hops: bool) -> None:
+    """LB ≤ certificate ≤ optimum ≤ decision, and the certificate closes at least half of what LB leaves open."""
+    opened, closed = [], []
+    for _ in range(12):
+        problem = draw(rng, K=4, M=13, N=12, D=2, two_hops=two_hops)
+        best, found, floor = jesa_exact(problem).total_energy_j, jesa(problem, gap=0.0), lower_bound(problem)
+        assert floor.total_energy_j == pytest.approx(floor.bound_j)
+        assert floor.bound_j <= found.bound_j * (1 + 1e-9)
+        assert found.bound_j <= best * (1 + 1e-6)
+        assert best <= found.total_energy_j * (1 + 1e-6)
+        opened.append(found.total_energy_j - floor.bound_j)
+        closed.append(found.total_energy_j - found.bound_j)
+    assert sum(closed) <= 0.5 * sum(opened)
+    assert max(closed) <= 0.01 * found.total_energy_j
