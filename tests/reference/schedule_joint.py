@@ -7,6 +7,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 
 from testbed.schedule.problem import Problem
+from tests.reference.schedule_select import top_scores
 
 Load = dict[tuple[int, int], int]
 
@@ -72,7 +73,14 @@ def fitting_sets(problem: Problem, n: int, reach: np.ndarray) -> list[tuple[int,
     ]
 
 
-def hopeless(problem: Problem) -> set[int]:
-    """Tokens whose QoS no set of reachable experts meets."""
+def hopeless(problem: Problem) -> dict[int, tuple[int, ...]]:
+    """Tokens whose QoS no set of reachable experts meets, and the best scores that they fall back to.
+
+    Among equal scores, the expert that would be cheaper were its link alone.
+    """
     reach = reachable(problem)
-    return {n for n in range(problem.tokens) if not fitting_sets(problem, n, reach)}
+    best = [c.min(axis=2) for c in link_costs(problem)]
+    price = problem.compute_energy_j + (best[0] + best[1].T if len(best) > 1 else best[0])
+    np.fill_diagonal(price, problem.compute_energy_j)
+    lost = [n for n in range(problem.tokens) if not fitting_sets(problem, n, reach)]
+    return {n: tuple(top_scores(problem.score[n], price[problem.source[n]], problem.max_experts)) for n in lost}

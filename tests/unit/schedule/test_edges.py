@@ -126,14 +126,15 @@ def rounds(draw: st.DrawFn) -> Problem:
 @given(rounds())
 def test_joint_equals_exhaustive_search(problem: Problem) -> None:
     found = jesa(problem)
-    lost = hopeless(problem)
-    kept = {n: tuple(map(int, np.flatnonzero(found.selected[n]))) for n in lost}
+    kept = hopeless(problem)
+    lost = set(kept)
     reach = reachable(problem)
     assert not (found.selected & ~reach[problem.source]).any()
     best = every_choice(problem, kept)
     assert (found.status is Status.SCARCE) == (best == np.inf)
     if best < np.inf:
         assert set(np.flatnonzero(found.relaxed)) == lost
+        assert all(set(np.flatnonzero(found.selected[n])) == set(kept[n]) for n in lost)
         assert best * (1 - 1e-9) <= found.total_energy_j <= best * 1.0005 + 1e-18
         assert found.bound_j <= best * (1 + 1e-9)
         met = (problem.score * found.selected).sum(axis=1) >= problem.required - 2e-12
