@@ -22,7 +22,7 @@ Rng = np.random.Generator
 Sizes = set[int]
 Mutation = Callable[[bytearray, Rng, Sizes], int]
 FORMATS = ("intel5300.dat", "atheros.dat", "nexmon.pcap", "feitcsi_vht80.csi", "esp32.csv", "picoscenes.csi")
-JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0), "picoscenes.csi": (2, 0)}
+JOINTS = {"esp32.csv": (2, 2), "nexmon.pcap": (2, 0), "picoscenes.csi": (2, 2)}
 BYTES = 12_000
 GROWTH_KB, TAIL_BYTES = 300_000, 8
 
