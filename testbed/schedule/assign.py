@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Floats, Ints, named, place_of, real_numbers
+from testbed.schedule.arrays import Floats, Ints, Shorts, named, place_of, real_numbers
 from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
 from testbed.schedule.compiled import kernel
 from testbed.schedule.match import match
@@ -68,7 +68,8 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     if lists is None:
         total, missing = _assign_anew(cost, weight, subcarrier, duals)
     else:
-        total, missing = _assign_known(lists, weight, subcarrier, duals)
+        # Arrays one by one: a named tuple costs a call from Python more than the whole of a small assignment.
+        total, missing = _assign_known(cost, lists.column, lists.price, lists.order, weight, subcarrier, duals)
     if missing == 0:
         return Assignment(subcarrier, total, duals)
     if missing < 0:
@@ -97,15 +98,17 @@ def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> tup
     column, price, sound = fill_lists(cost, 0)
     if not sound:
         return 0.0, BAD_COST
-    return _assign_known(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
+    return _assign_known(cost, column, price, np.arange(weight.size), weight, held, duals)
 
 
 @kernel
-def _assign_known(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
+def _assign_known(
+    cost: Floats, column: Shorts, price: Floats, order: Ints, weight: Floats, held: Ints, duals: Floats
+) -> tuple[float, int]:
     for w in weight:
         if not 0.0 <= w < np.inf:
             return 0.0, BAD_WEIGHT
-    return match(lists, weight, held, duals)
+    return match(Candidates(cost, column, price, order), weight, held, duals)
 
 
 @kernel
