@@ -81,12 +81,7 @@ def run_round(
     with watch.phase("schedule"):
         plan = decide(settings, pose_alive(crew, settings, layer, scores, measured), measured, previous)
 
-    plan, forward = carry_states(crew, settings, layer, frames, watch, scores, measured, plan, decide)
-    with watch.phase("expert"):
-        computed = crew.compute(layer)
-    with watch.phase("return"):
-        back = Tally.empty(*plan.decision.selected.shape)
-        exchange(crew, settings, layer, "return", plan, forward.delivered, frames, back)
+    plan, forward, back, computed = serve(crew, settings, layer, frames, watch, scores, measured, plan, decide)
     with watch.phase("aggregate"):
         endings = crew.aggregate(layer, {k: plan.rows_of(k) for k in crew.alive()})
 
@@ -139,7 +134,7 @@ def pose_alive(
     return pose(settings, layer, scores, rates(settings, measured, crew.alive_mask()))
 
 
-def carry_states(
+def serve(
     crew: Crew,
     settings: RoundSettings,
     layer: int,
@@ -149,20 +144,27 @@ def carry_states(
     measured: Measured,
     plan: Plan,
     decide: Decide,
-) -> tuple[Plan, Tally]:
-    """Forward phase. When nodes die in it, all tokens choose again among the living, and only new pairs travel."""
-    tally = Tally.empty(*plan.decision.selected.shape)
-    for _ in range(len(crew)):
-        alive = crew.alive()
+) -> tuple[Plan, Tally, Tally, dict[int, int]]:
+    """States to experts, and results back: the last plan, both phases' accounts, states computed by node.
+
+    When nodes die in it, all tokens choose again among the living, and only what is missing travels.
+    """
+    forward, back = Tally.empty(*plan.decision.selected.shape), Tally.empty(*plan.decision.selected.shape)
+    computed: dict[int, int] = {}
+    while True:
+        alive, selected = crew.alive(), plan.decision.selected
         with watch.phase("forward"):
-            wanted = plan.decision.selected & ~tally.delivered
-            exchange(crew, settings, layer, "forward", plan, wanted, frames, tally)
+            exchange(crew, settings, layer, "forward", plan, selected & ~forward.delivered, frames, forward)
         if crew.alive() == alive:
-            break
+            with watch.phase("expert"):
+                computed = crew.compute(layer)
+            with watch.phase("return"):
+                there = forward.delivered & selected & crew.alive_mask()[None, :]
+                exchange(crew, settings, layer, "return", plan, there & ~back.delivered, frames, back)
+        if crew.alive() == alive:
+            return plan, forward, back, computed
         with watch.phase("schedule"):
             plan = decide(settings, pose_alive(crew, settings, layer, scores, measured), measured, None)
-    tally.delivered &= plan.decision.selected & crew.alive_mask()[None, :]
-    return plan, tally
 
 
 def token_endings(plan: Plan, endings: dict[int, Aggregated]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
