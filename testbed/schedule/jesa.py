@@ -30,7 +30,7 @@ from testbed.schedule.status import Status
 METHODS = ("full", "alternate")
 STARTS = ("lb", "equal")
 
-EFFORT = 3_000.0
+EFFORT = 2_500.0
 """Modelled microseconds that the search of `full` may take after its alternation; it is the same on every machine."""
 
 
