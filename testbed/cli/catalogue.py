@@ -92,7 +92,7 @@ def export_run(
     to: Annotated[str, typer.Option(help="netcdf, mat, npz, parquet, or sigmf for the samples.")],
     out: Annotated[Path | None, typer.Option(help="File or folder.", show_default=False)] = None,
 ) -> None:
-    """Write the rounds of a run to one file that other tools open."""
+    """Write the rounds of a run to a file for other tools."""
     with errors_as_sentences():
         from testbed.record.export import export
 
@@ -104,7 +104,7 @@ def diff_runs(
     run_a: Annotated[Path, typer.Argument(help="Folder of a run.")],
     run_b: Annotated[Path, typer.Argument(help="Folder of another run.")],
 ) -> None:
-    """All that differs between two runs; nothing when they are equal."""
+    """Tell all that differs between two runs. Nothing when they are equal."""
     with errors_as_sentences():
         from testbed.record.compare import diff
 
@@ -121,7 +121,7 @@ def import_csi(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse damaged packets instead of counting them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read other people's CSI: Intel 5300, Atheros, nexmon, FeitCSI, ESP32, PicoScenes, NetCDF, npz, mat."""
+    """Read other people's CSI, and write it as NetCDF. Intel 5300, Atheros, nexmon, FeitCSI, ESP32, PicoScenes, npz, mat."""
     with errors_as_sentences():
         from testbed.record.foreign.importer import import_files
 

@@ -27,7 +27,7 @@ def progress(record: RoundRecord, rounds: int, lines: TextIO) -> None:
     blocks = int(record.forward.sent.sum() + record.back.sent.sum())
     failed = int(record.forward.failed.sum() + record.back.failed.sum())
     print(
-        f"round {done:>{len(str(rounds))}}/{rounds}  layer {record.layer}  "
+        f"round {done:>{len(str(rounds))}}/{max(rounds, done)}  layer {record.layer}  "
         f"{int(record.selected.sum()) / max(1, record.source.size):.2f} experts/token  "
         f"{blocks:4d} blocks, {failed} failed  {int(record.lost.sum())} lost  "
         f"{joule(record.spent.total_j())} spent, {joule(record.predicted.total_j())} predicted  "

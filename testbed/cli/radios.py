@@ -41,7 +41,7 @@ def virtual_pluto(
     air: Annotated[str | None, typer.Option(hidden=True)] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
-    """Serve simulated Plutos over the network protocol of real ones, until Ctrl+C; prints a URI a unit."""
+    """Serve simulated Plutos to any IIO client. Prints a URI a unit, and runs until Ctrl+C or SIGTERM."""
     with errors_as_sentences():
         from testbed.agents.virtual import run_virtual_plutos
 
@@ -60,7 +60,7 @@ Nodes = Annotated[
 
 @app.command()
 def panic(node: Nodes = None) -> None:
-    """Silence every node at once, whatever the controller does; nobody transmits until `testbed arm`."""
+    """Silence every node at once, until `testbed arm`. Works whatever the controller does."""
     with errors_as_sentences():
         from testbed.agents.panic import panic as silence_all
 
@@ -97,7 +97,7 @@ def _ordered(word: str, order: Callable[[Path, list[OnDuty]], list[Outcome]], no
 
 @app.command()
 def scan(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
-    """Find Plutos: URI, serial, model, firmware, temperature, tuning range."""
+    """Find Plutos. Of each: URI, serial, model, firmware, temperature, tuning range."""
     with errors_as_sentences():
         from testbed.radio.pluto_connect import scan as find
 
@@ -117,7 +117,7 @@ def doctor(
     radio: Annotated[list[str] | None, typer.Option(help="Address of a Pluto; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
 ) -> None:
-    """Examine this machine and its radios; each line says what to do. Exit code 1 when something is amiss."""
+    """Examine this machine and its radios. Each line says what to do; exit code 1 when something is amiss."""
     with errors_as_sentences():
         from testbed.agents.doctor import examine
         from testbed.campaign import load_campaign

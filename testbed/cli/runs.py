@@ -45,7 +45,7 @@ def run(
     record_iq: Annotated[bool, typer.Option("--record-iq", help="Record samples heard and sent, as SigMF.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output.")] = False,
 ) -> None:
-    """Run a campaign: sound, schedule, transmit, compute, aggregate, record."""
+    """Run a campaign. Each round: sound, schedule, transmit, compute, aggregate, record."""
     with errors_as_sentences():
         from testbed.agents.controller import plan_run
         from testbed.campaign import load_campaign
@@ -144,7 +144,7 @@ def _replayed(
 
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Draw the report of a run again, from its folder alone."""
+    """Draw the report of a run again. Its folder is all that is needed."""
     with errors_as_sentences():
         from testbed.record.report import write_report
 
@@ -153,7 +153,7 @@ def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) ->
 
 @app.command()
 def verify(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Check every checksum of a run; names what is damaged. Exit code 1 when something is."""
+    """Check every checksum of a run. Names what is damaged; exit code 1 when something is."""
     with errors_as_sentences():
         from testbed.record.read import verify as damages
 
@@ -167,7 +167,7 @@ def verify(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) ->
 
 @app.command("resume")
 def resume_run(run_dir: Annotated[Path, typer.Argument(help="Folder of an interrupted run.")]) -> None:
-    """Bring an interrupted run on simulated radios to its end, as if nothing had stopped it."""
+    """Finish an interrupted run on simulated radios. It ends as if nothing had stopped it."""
     with errors_as_sentences():
         from testbed.agents.resume import resume
 
@@ -184,7 +184,7 @@ def resume_run(run_dir: Annotated[Path, typer.Argument(help="Folder of an interr
 
 @app.command()
 def repair(run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Recover every committed round of a run that was killed or cut off."""
+    """Recover every committed round of a broken-off run."""
     with errors_as_sentences():
         from testbed.record.repair import repair as recover
 

@@ -26,7 +26,7 @@ def sweep_campaigns(
         str | None, typer.Option(help="Dask scheduler to work on instead, tcp://….", show_default=False)
     ] = None,
 ) -> None:
-    """Run what is left of a grid of campaigns; finished cells are never run again."""
+    """Run what is left of a grid of campaigns. Finished cells are never run again."""
     with errors_as_sentences():
         from testbed.sweep.run import run_sweep
 
@@ -43,7 +43,7 @@ def experiment_of_the_paper(
     seeds: Annotated[int | None, typer.Option(help="Seeds, 2 or more.", show_default=False)] = None,
     workers: Workers = 1,
 ) -> None:
-    """Run an experiment: data, a figure, a table, and what they say of the claim."""
+    """Run an experiment of the paper. Data, a figure, a table, and what they say of the claim."""
     with errors_as_sentences():
         from testbed.sweep.paper import EXPERIMENTS, SEEDS, run_experiment
 

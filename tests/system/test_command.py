@@ -111,7 +111,7 @@ def test_processes_and_one_process_record_the_same(tmp_path: Path, campaign: Pat
 
 
 @pytest.mark.parametrize(("how", "node"), [("kill", 2), ("suspend", 0)])
-def test_an_agent_that_dies_or_hangs_is_left_out_and_the_run_goes_on(tmp_path: Path, how: str, node: int) -> None:
+def test_an_agent_that_dies_or_hangs_is_replaced_and_the_run_goes_on(tmp_path: Path, how: str, node: int) -> None:
     path = tmp_path / "c.toml"
     path.write_text(SMALL.format(passes=3), encoding="utf-8")
     with running(tmp_path, "run", path, "--out", tmp_path / "runs") as process:
