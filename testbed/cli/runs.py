@@ -102,7 +102,7 @@ def replay_run(
     out: Annotated[Path | None, typer.Option(help="Folder for the new run.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object: recorded and replayed.")] = False,
 ) -> None:
-    """A recorded run again through another scheduler or other settings; or recorded CSI of other tools."""
+    """Run a recording again. Through another scheduler or other settings; or recorded CSI of other tools."""
     chosen = {"scheduler": scheduler, "qos": qos, "importance": importance, "max_experts": max_experts}
     overrides: dict[str, object] = {f"schedule.{key}": value for key, value in chosen.items() if value is not None}
     overrides |= {"passes": passes} if passes is not None else {}
