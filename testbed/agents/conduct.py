@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,49 +18,44 @@ from testbed.experts.model import Model
 from testbed.fleet import Crew
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.rows import Predictions
+from testbed.record.sums import Totals
 from testbed.round import Clock, run_round
 
 
-@dataclass
-class Totals:
-    """Sums over the rounds of a run so far; `batches` are those that some node has brought to their end."""
+@dataclass(frozen=True)
+class RunTotals(Totals):
+    """Sums over the rounds of a run so far, and over its predictions.
+
+    Attributes:
+        batches: those that some node has brought to their end.
+        scored: tokens that ended their last layer; hits: of these, next bytes predicted right.
+        central_scored, central_hits: the same tokens in one place.
+    """
 
     batches: int = 0
-    rounds: int = 0
-    tokens: int = 0
-    relaxed: int = 0
-    lost: int = 0
-    sent: int = 0
-    failed: int = 0
-    given_up: int = 0
-    predicted_j: float = 0.0
-    spent_j: float = 0.0
-    bound_j: float = 0.0
-    hits: list[float] = field(default_factory=list)
-    central_hits: list[float] = field(default_factory=list)
+    scored: int = 0
+    hits: int = 0
+    central_scored: int = 0
+    central_hits: int = 0
 
-    def add(self, record: RoundRecord, predictions: Predictions | None) -> None:
-        """One more round, and the tokens that ended a layer in it."""
-        self.rounds += 1
-        self.tokens += record.source.size
-        self.relaxed += int(record.relaxed.sum())
-        self.lost += int(record.lost.sum())
-        for traffic in (record.forward, record.back):
-            self.sent += int(traffic.sent.sum())
-            self.failed += int(traffic.failed.sum())
-            self.given_up += int(traffic.given_up.sum())
-        self.predicted_j += record.predicted.total_j()
-        self.spent_j += record.spent.total_j()
-        self.bound_j += record.bound_j
-        if predictions is not None:
-            self.hits += list(predictions.predicted == predictions.target)
-            if predictions.central.size:
-                self.central_hits += list(predictions.central == predictions.target)
+    def with_predictions(self, predictions: Predictions | None) -> RunTotals:
+        """These sums and the tokens that ended their last layer in a round."""
+        if predictions is None:
+            return self
+        right = int((predictions.predicted == predictions.target).sum())
+        central = predictions.central.size
+        return replace(
+            self,
+            scored=self.scored + predictions.target.size,
+            hits=self.hits + right,
+            central_scored=self.central_scored + central,
+            central_hits=self.central_hits
+            + (int((predictions.central == predictions.target).sum()) if central else 0),
+        )
 
-    def miss(self, tokens: int) -> None:
-        """Tokens that never ended a layer, because their node is dead."""
-        self.tokens += tokens
-        self.lost += tokens
+    def with_missing(self, tokens: int) -> RunTotals:
+        """Also tokens that never ended a layer, because their node is dead."""
+        return replace(self, tokens=self.tokens + tokens, lost=self.lost + tokens)
 
     def summary(self, run_dir: str, seconds: float) -> Summary:
         """The closing figures."""
@@ -75,8 +70,8 @@ class Totals:
             energy_predicted_j=self.predicted_j,
             energy_spent_j=self.spent_j,
             bound_j=self.bound_j,
-            accuracy=_mean(self.hits),
-            accuracy_central=_mean(self.central_hits),
+            accuracy=self.hits / self.scored if self.scored else None,
+            accuracy_central=self.central_hits / self.central_scored if self.central_scored else None,
             seconds=seconds,
         )
 
@@ -98,7 +93,7 @@ def conduct(
     stopping: Callable[[], bool],
     clock: Clock,
     reference: bool = True,
-) -> Totals:
+) -> RunTotals:
     """All batches through all layers; stops between rounds when `stopping` says so, or when no node is left.
 
     A node that is lost comes back with its tokens where they were; the layer that is furthest behind is done
@@ -115,7 +110,7 @@ def conduct(
         reference: predict the same tokens in one place too, which costs as much as the nodes' own computation.
     """
     settings = round_settings(campaign, model)
-    frames, totals = FrameCounter(), Totals()
+    frames, totals = FrameCounter(), RunTotals()
     decide = Decider(campaign.schedule.deadline_s, crew.note)
     for batch in range(campaign.passes):
         crew.begin(batch)
@@ -129,12 +124,13 @@ def conduct(
             record = ended_only(record, crew.alive_mask())
             for k in set(sources) & set(crew.alive()):
                 done[k] += 1
-            totals.add(record, predictions)
+            totals = totals.with_round(record).with_predictions(predictions)
             on_round(record, predictions)
-        totals.batches += any(done[k] == model.layers for k in crew.alive())
+        ended = any(done[k] == model.layers for k in crew.alive())
+        totals = replace(totals, batches=totals.batches + ended)
         for k, layers in enumerate(done):
             if left := campaign.nodes.tokens * (max(done) - layers):
-                totals.miss(left)
+                totals = totals.with_missing(left)
                 tokens = campaign.nodes.tokens
                 crew.note(f"{tokens} tokens of node {k} ended before layer {layers}: {crew.why_missing(k)}")
         if stopping() or not crew.alive():
@@ -189,7 +185,3 @@ def central_prediction(campaign: Campaign, model: Model, node: int, batch: int) 
         model, passage[None], top_k=campaign.schedule.max_experts, temperature=campaign.model.temperature
     )
     return np.asarray(logits[0, campaign.nodes.context :].argmax(axis=-1), np.uint8)
-
-
-def _mean(hits: list[float]) -> float | None:
-    return float(np.mean(hits)) if hits else None

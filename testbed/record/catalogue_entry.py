@@ -15,7 +15,8 @@ from testbed.errors import RecordError
 from testbed.record.folder import Manifest, RunFolder, read_manifest
 from testbed.record.read import open_run, read_summary, read_timings
 from testbed.record.space import replace
-from testbed.record.totals import Totals, accuracies
+from testbed.record.sums import Totals
+from testbed.record.totals import accuracies
 
 _TAG = re.compile(r"[^\s,=<>!]{1,64}")
 

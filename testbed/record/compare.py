@@ -22,7 +22,8 @@ from testbed.outcome import Energy, Measured, RoundRecord, Traffic
 from testbed.record.catalogue_entry import flat
 from testbed.record.read import OpenRun, Round, open_run
 from testbed.record.rows import Predictions
-from testbed.record.totals import Totals, accuracies, parts
+from testbed.record.sums import Totals
+from testbed.record.totals import accuracies, parts
 
 Kind = Literal["setting", "version", "channel", "decision", "blocks", "energy", "accuracy", "rounds"]
 Value = str | int | float | None

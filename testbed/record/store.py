@@ -15,9 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.record.columns import attributes
 from testbed.record.hdf5_bytes import forget_times
 from testbed.record.rows import RecordShape, Rows, checksum
-from testbed.record.schema import FORMAT, FORMAT_VERSION, RAGGED, VARIABLES, Variable
+from testbed.record.schema import RAGGED, VARIABLES, Variable
 from testbed.record.table import Row
 
 CHUNK_BYTES = 4096
@@ -111,17 +112,7 @@ def _create_file(path: Path, shape: RecordShape) -> None:
 
 def _describe(file: h5py.File, shape: RecordShape) -> None:
     """Attributes of the whole file; the caller's own come last and cannot replace the format's."""
-    own: dict[str, Any] = {
-        "Conventions": "CF-1.11",
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "nodes": shape.nodes,
-        "layers": shape.layers,
-        "center_hz": shape.center_hz,
-        "spacing_hz": shape.spacing_hz,
-        "clock": shape.clock,
-    }
-    for name, value in (shape.described() | own).items():
+    for name, value in (attributes(shape) | {"Conventions": "CF-1.11"}).items():
         file.attrs[name] = value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from math import sqrt
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.outcome import Energy, RoundRecord, Summary, Traffic
+from testbed.outcome import Energy, RoundRecord
 from testbed.record.read import Run
 from testbed.record.rows import Predictions
+from testbed.record.sums import Totals, blocks_of
 
 Floats = NDArray[np.float64]
 
@@ -109,19 +110,11 @@ def blocks_by_layer(run: Run) -> tuple[list[str], Floats, Floats]:
     for layer in layers_of(run):
         records = [r for r in run.rounds if r.layer == layer]
         for arrow, traffic in (("→", [r.forward for r in records]), ("←", [r.back for r in records])):
-            sent, failed, given_up = _blocks(traffic)
+            sent, failed, given_up = blocks_of(traffic)
             labels.append(f"{layer} {arrow}")
             counts.append((sent - failed, failed - given_up, given_up))
             rates.append(failed / sent if sent else 0.0)
     return labels, np.array(counts, np.float64).reshape(-1, 3), np.array(rates)
-
-
-def _blocks(traffic: list[Traffic]) -> tuple[int, int, int]:
-    return (
-        sum(int(t.sent.sum()) for t in traffic),
-        sum(int(t.failed.sum()) for t in traffic),
-        sum(int(t.given_up.sum()) for t in traffic),
-    )
 
 
 def seconds_by_phase(run: Run) -> dict[str, float]:
@@ -151,54 +144,6 @@ def _accuracy(name: str, right: NDArray[np.bool_], central: NDArray[np.bool_]) -
 def binomial_error(share: float, n: int) -> float:
     """Standard error of a share of n independent draws, √(p(1−p)/n); NaN for none."""
     return sqrt(share * (1 - share) / n) if n else float("nan")
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over all recorded rounds."""
-
-    rounds: int = 0
-    tokens: int = 0
-    relaxed: int = 0
-    lost: int = 0
-    sent: int = 0
-    failed: int = 0
-    given_up: int = 0
-    predicted_j: float = 0.0
-    spent_j: float = 0.0
-    bound_j: float = 0.0
-    air_time_s: float = 0.0
-
-    @property
-    def block_error_rate(self) -> float:
-        """Failed over sent blocks; 0 where none was sent."""
-        return self.failed / self.sent if self.sent else 0.0
-
-    def with_round(self, record: RoundRecord) -> Totals:
-        """These sums and one more round."""
-        sent, failed, given_up = _blocks([record.forward, record.back])
-        return Totals(
-            rounds=self.rounds + 1,
-            tokens=self.tokens + record.source.size,
-            relaxed=self.relaxed + int(record.relaxed.sum()),
-            lost=self.lost + int(record.lost.sum()),
-            sent=self.sent + sent,
-            failed=self.failed + failed,
-            given_up=self.given_up + given_up,
-            predicted_j=self.predicted_j + record.predicted.total_j(),
-            spent_j=self.spent_j + record.spent.total_j(),
-            bound_j=self.bound_j + record.bound_j,
-            air_time_s=self.air_time_s + record.forward.air_time_s + record.back.air_time_s,
-        )
-
-    def as_closed(self, summary: Summary | None) -> Totals:
-        """With the run's own counts of tokens, where it wrote closing figures.
-
-        Only the run knows how many tokens a dead node took with it: they are in no record.
-        """
-        if summary is None:
-            return self
-        return replace(self, tokens=summary.tokens, relaxed=summary.tokens_relaxed, lost=summary.tokens_lost)
 
 
 def totals(records: Iterable[RoundRecord]) -> Totals:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from testbed.abstraction import AbstractFleet
 from testbed.agents.assemble import check
-from testbed.agents.conduct import Totals, conduct
+from testbed.agents.conduct import RunTotals, conduct
 from testbed.agents.fading_world import channel_fleet, fading_world
 from testbed.agents.local import local_fleet
 from testbed.campaign import Campaign, load_campaign
@@ -173,7 +173,7 @@ def _fleet(campaign: Campaign, model: Model, settings: CellSettings) -> Abstract
     return local_fleet(campaign, model)
 
 
-def _figures(campaign: Campaign, model: Model, account: Account, totals: Totals, kept: list[Predictions]) -> Figures:
+def _figures(campaign: Campaign, model: Model, account: Account, totals: RunTotals, kept: list[Predictions]) -> Figures:
     K = campaign.nodes.count
     shift = campaign.nodes.domain_shift
     node = np.concatenate([p.node for p in kept])

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from testbed.agents.assemble import air_settings, check, local_node
-from testbed.agents.conduct import Totals, conduct
+from testbed.agents.conduct import RunTotals, conduct
 from testbed.campaign import Campaign, load_campaign
 from testbed.experts.model import Model
 from testbed.fleet import Care, Fleet
@@ -30,7 +30,7 @@ class Run:
     air: Air
     records: Sequence[RoundRecord]
     predictions: Sequence[Predictions]
-    totals: Totals
+    totals: RunTotals
 
 
 def run(

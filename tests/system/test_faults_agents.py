@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from testbed.agents.assemble import check
-from testbed.agents.conduct import Totals, conduct
+from testbed.agents.conduct import RunTotals, conduct
 from testbed.agents.local import local_fleet
 from testbed.agents.remote import remote_fleet
 from testbed.campaign import Campaign, load_campaign
@@ -39,7 +39,7 @@ class Story:
 
     records: list[RoundRecord] = field(default_factory=list)
     predictions: list[Predictions] = field(default_factory=list)
-    totals: Totals = field(default_factory=Totals)
+    totals: RunTotals = field(default_factory=RunTotals)
 
     def events(self) -> list[str]:
         return [event for record in self.records for event in record.events]

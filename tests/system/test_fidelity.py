@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from testbed.agents.assemble import air_settings, check
-from testbed.agents.conduct import Totals, conduct
+from testbed.agents.conduct import RunTotals, conduct
 from testbed.agents.fading_world import FadingWorld, channel_fleet, fading_world
 from testbed.agents.local import local_fleet
 from testbed.campaign import Campaign, load_campaign
@@ -37,7 +37,7 @@ Make = Callable[[Campaign, Model], AbstractContextManager[Crew]]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    totals: Totals
+    totals: RunTotals
     records: list[RoundRecord]
 
 
@@ -81,7 +81,7 @@ def test_block_errors_agree(pairs: list[tuple[Run, Run]]) -> None:
 
 
 def test_accuracy_agrees(pairs: list[tuple[Run, Run]]) -> None:
-    hits = np.array([[np.mean(run.totals.hits) for run in pair] for pair in pairs])
+    hits = np.array([[run.totals.hits / run.totals.scored for run in pair] for pair in pairs])
     assert abs(hits[:, 0].mean() - hits[:, 1].mean()) < 0.01, hits
 
 

@@ -43,7 +43,7 @@ def test_figures_are_the_sums_of_the_rounds() -> None:
     got = figures(cell)
     assert sum(map(sum, got["energy_j"].values())) == pytest.approx(totals.spent_j, rel=1e-12)
     assert sum(got["predicted_j"]) == pytest.approx(totals.predicted_j, rel=1e-12)
-    assert sum(got["hits"]) == sum(totals.hits)
+    assert sum(got["hits"]) == totals.hits
     assert sum(got["scored"]) == 2 * 4 * 6
     assert np.sum(got["selected"]) == sum(record.selected.sum() for record in records)
     assert sum(got["states"]) * 2 <= got["sent"] + got["given_up"]
