@@ -44,7 +44,8 @@ class Stopping:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal has returned
+            leaving = self._asked > 1  # all is silent, and nothing is left to do but to go
+            signal.signal(number, signal.SIG_IGN if leaving else handler)  # type: ignore[arg-type]  # as it came
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked += 1
