@@ -79,6 +79,7 @@ def wait_until(true: Callable[[], bool], deadline_s: float = 5.0) -> None:
 def test_the_end_of_a_run_reaches_the_agent(keys: Path) -> None:
     with Agent(hub := Hub(ANY_PORT, server_keys(keys, 1), 1, ["x"]), keys, ReferenceNode(0)) as agent:
         hub.wait_joined(10.0)
+        RemoteNode(hub, 0).begin(0)  # it serves
         hub.close()
     assert agent.reasons == ["the run has ended"]
     assert agent.quiet == ["spoke 0"]

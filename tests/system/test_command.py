@@ -78,7 +78,18 @@ def children_of(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
 
 
 def wait_gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    return psutil.wait_procs(processes, timeout=seconds)[1]
+    """Those that are still there; what its parent has not buried yet is gone."""
+    deadline = time.monotonic() + seconds
+    while (there := [process for process in processes if _lives(process)]) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return there
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_run_ends_with_one_json_object_and_a_folder(tmp_path: Path, campaign: Path) -> None:

@@ -250,6 +250,7 @@ def struck_run(
     return story, [blow for blow in struck.blows if not np.isnan(blow.dropped)]
 
 
+@pytest.mark.timeout(3600)
 def test_one_of_eight_killed_at_random_steps(tmp_path: Path, seed: int, request: pytest.FixtureRequest) -> None:
     rounds = 1000 if request.config.getoption("--long") else 200 if os.environ.get("CI") else 40
     campaign = small(8, rounds // 4, 1)
