@@ -31,6 +31,7 @@ _ABSOLUTE = {"sqrt(SNR)", SNR_REFERENCE, POWER_REFERENCE}
 ORDER = ("time", "link", "rx", "tx", "tone")
 PIECE_BYTES = 16 << 20
 MOST_SMALL = 64 << 20
+LARGEST = 1e15  # a time in s or a frequency in Hz beyond is damage
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +129,21 @@ def _number(content: Content, names: tuple[str, ...]) -> float | None:
             value = content.arrays[name].all()
         if value is not None:
             number = float(np.asarray(value).reshape(-1)[0])
-            return number if np.isfinite(number) else None
+            return number if abs(number) < LARGEST else None
     return None
+
+
+def _real(content: Content, name: str) -> NDArray[np.float64]:
+    """All numbers of a small array in one row; NaN where one is no time and no frequency.
+
+    Raises:
+        RecordError: they are not real numbers.
+    """
+    values = content.arrays[name].all()
+    if values.dtype.kind not in "fiub":
+        raise RecordError(f"{content.path}: {name} is of type {values.dtype}; it must be real numbers")
+    numbers = values.astype(float).reshape(-1)
+    return np.where(np.abs(numbers) < LARGEST, numbers, np.nan)
 
 
 def _time(content: Content) -> NDArray[np.float64]:
@@ -138,7 +152,7 @@ def _time(content: Content) -> NDArray[np.float64]:
     units = str(array.attributes.get("units", "s")).split(" since ")[0]
     if units not in _SECONDS:
         raise RecordError(f"{content.path}: {name}: unit {units!r}; give seconds, or one of {', '.join(_SECONDS)}")
-    values = np.asarray(array.all(), float).reshape(-1) * _SECONDS[units]
+    values = _real(content, name) * _SECONDS[units]
     finite = values[np.isfinite(values)]
     return values - (finite[0] if finite.size else 0.0)
 
@@ -150,7 +164,7 @@ def _frequency(content: Content, name: str, center: float | None) -> tuple[NDArr
         RecordError: neither Hz nor tone numbers with a spacing.
     """
     array = content.arrays[name]
-    values = np.asarray(array.all(), float).reshape(-1)
+    values = _real(content, name)
     units = str(array.attributes.get("units", "Hz" if name.endswith("_hz") else ""))
     spacing = _number(content, ("spacing_hz", "subcarrier_spacing_hz"))
     if units in ("", "1") and spacing:
@@ -267,20 +281,28 @@ def _packets(
     told = _beside(content, ("valid",), span, good, shape)
     measured = (h != 0).any(axis=2)
     valid = measured if told is None else measured & (told != 0)
-    unknown = np.full(shape, np.nan, np.float32)
     rssi, noise, scale = (_beside(content, names, span, good, shape) for names in (RSSI, ("noise",), ("scale",)))
-    who = _beside(content, ("transmitter",), span, good, shape[:1])
+    who = _single(_beside(content, ("transmitter",), span, good, shape[:1]), shape[:1], 0)
     return Packets(
         h=h,
         time_s=time_s,
-        rssi_dbm=unknown if rssi is None else rssi.astype(np.float32),
-        noise=unknown if noise is None else noise.astype(np.float32),
+        rssi_dbm=_single(rssi, shape, np.nan),
+        noise=_single(noise, shape, np.nan),
         agc_db=np.full(shape[0], np.nan, np.float32),
-        scale=np.ones(shape, np.float32) if scale is None else scale.astype(np.float32),
+        scale=_single(scale, shape, 1),
         valid=valid,
-        transmitter=np.zeros(shape[0], np.int32) if who is None else np.clip(who, -1, 10_000).astype(np.int32),
+        transmitter=np.clip(np.nan_to_num(who, nan=-1), -1, 10_000).astype(np.int32),
         skipped=int((~good).sum()),
     )
+
+
+def _single(values: NDArray[Any] | None, shape: tuple[int, ...], missing: float) -> NDArray[np.float32]:
+    """Single precision; NaN = unknown where a number is beyond it, `missing` where there are none."""
+    if values is None:
+        return np.full(shape, missing, np.float32)
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
 
 
 def _beside(

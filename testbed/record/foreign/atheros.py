@@ -18,7 +18,7 @@ from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
 from testbed.record.foreign.grid import Layout, all_sent, pairs
-from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, address, fields, u8, u16, u16_big, u32, u32_big
+from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, address, fields, u8, u16, u16_big
 from testbed.record.foreign.power import unknown_noise
 from testbed.record.foreign.stream import START_BYTES, head
 from testbed.record.foreign.tones import FILLED, HT, WIDE_HZ
@@ -67,11 +67,15 @@ def _may_begin(b: Bytes, at: int, end: int, big: bool) -> bool:
     if end + 2 <= b.size and not HEADER_BYTES <= _length(b, end, big) <= MOST_BYTES:
         return False
     hours = 2 if big else 6  # where the upper half of the time is
-    if end + hours + 4 > b.size:
+    told = min(b.size - end - hours, 4)  # bytes of it that are there
+    if told <= 0:
         return True
-    now = u32_big(b, at + hours) if big else u32(b, at + hours)
-    then = u32_big(b, end + hours) if big else u32(b, end + hours)
-    return 0 <= then - now <= 1
+    now, then = 0, 0
+    for k in range(told):
+        place = 8 * (told - 1 - k) if big else 8 * k
+        now |= u8(b, at + hours + k) << place
+        then |= u8(b, end + hours + k) << place
+    return (then - now) & ((1 << (8 * told)) - 1) <= 1
 
 
 @njit(cache=True, nogil=True)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from testbed.record.foreign.scratch import Scratch, Take, reader
 
 HEADER_BYTES = 128
-MATRIX, COMPRESSED, INT8, UTF8, UTF16 = 14, 15, 1, 16, 17
+MATRIX, COMPRESSED, INT8, INT32, UINT32, UTF8, UTF16 = 14, 15, 1, 5, 6, 16, 17
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1", 17: "u2"}
-CHAR, NUMERIC = 4, range(6, 16)
+CHAR = 4
+CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX_FLAG = 0x08
 MOST_SMALL = 1 << 16
 
@@ -127,9 +128,11 @@ def _matrix(source: Path | Scratch, matrix: _Element, order: str) -> Iterator[Ma
     flags = _element(source, matrix.begin, order, end)
     dims = _element(source, flags.after, order, end)
     name = _element(source, dims.after, order, end)
+    if flags.kind != UINT32 or flags.size != 8 or dims.kind not in (INT32, UINT32):
+        raise ValueError(f"array flags of type {flags.kind}, {flags.size} bytes, dimensions of type {dims.kind}")
     word = int(np.frombuffer(_small(source, flags)[:4], order + "u4")[0])
     kind, is_complex = word & 0xFF, bool((word >> 8) & COMPLEX_FLAG)
-    if kind != CHAR and kind not in NUMERIC:
+    if kind != CHAR and kind not in CLASSES:
         return
     shape = tuple(int(n) for n in np.frombuffer(_small(source, dims), order + "i4"))
     if min(shape, default=0) < 0:
@@ -139,10 +142,10 @@ def _matrix(source: Path | Scratch, matrix: _Element, order: str) -> Iterator[Ma
     if kind == CHAR:
         yield Matrix(label, shape, _missing, _text(source, real, order))
         return
-    parts = [_reader(source, real, shape, order)]
-    if is_complex:
-        parts.append(_reader(source, _element(source, real.after, order, end), shape, order))
-    yield Matrix(label, shape, _both(parts), None)
+    elements = [real, _element(source, real.after, order, end)] if is_complex else [real]
+    if elements[-1].after < end:
+        raise ValueError(f"{end - elements[-1].after} bytes behind the numbers of {label}")
+    yield Matrix(label, shape, _both([_reader(source, e, shape, kind, order) for e in elements]), None)
 
 
 def _missing(part: tuple[slice, ...]) -> NDArray[Any]:
@@ -156,14 +159,19 @@ def _text(source: Path | Scratch, element: _Element, order: str) -> str:
     return raw.decode(coding, "replace")
 
 
-def _reader(source: Path | Scratch, element: _Element, shape: tuple[int, ...], order: str) -> Take:
-    """A reader of parts of one real array, stored column by column."""
-    if element.kind not in TYPES:
-        raise ValueError(f"numbers of type {element.kind}")
+def _reader(source: Path | Scratch, element: _Element, shape: tuple[int, ...], kind: int, order: str) -> Take:
+    """A reader of parts of one real array of a class, stored column by column."""
+    if element.kind not in TYPES or not _holds(CLASSES[kind], TYPES[element.kind]):
+        raise ValueError(f"numbers of type {element.kind} in an array of class {kind}")
     dtype = np.dtype(order + TYPES[element.kind])
     if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize != element.size:
         raise ValueError(f"array of shape {shape} in {element.size} bytes")
     return reader(source, element.begin, dtype, shape, "F")
+
+
+def _holds(whole: str, stored: str) -> bool:
+    """An array of this type may be stored so: as it is, or in fewer bytes, where its numbers allow it."""
+    return stored == whole or (stored[1] < whole[1] and (stored[0] != "f" or whole[0] == "f"))
 
 
 def _both(parts: list[Take]) -> Take:

@@ -23,8 +23,8 @@ from testbed.record.foreign.value import ForeignCsi
 NPZ, MAT = "numpy", "matlab"
 LOCAL_HEADER = 30
 MOST_MEMBERS = 256
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError,
-           RuntimeError, MemoryError, SyntaxError, TypeError, OverflowError)  # fmt: skip
+DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, struct.error,
+           NotImplementedError, RuntimeError, MemoryError, SyntaxError, TypeError, OverflowError)  # fmt: skip
 
 
 def is_npz(start: bytes) -> bool:

@@ -123,11 +123,21 @@ def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _may_begin(b: Bytes, at: int) -> bool:
+    """The last bytes of a file, fewer than a header, are the beginning of one as far as they go."""
+    if at + 4 <= b.size and not 7 <= u32(b, at) <= MOST_BYTES:
+        return False
+    for k in range(4, min(8, b.size - at)):
+        if u8(b, at + k) != (MAGIC >> (8 * (k - 4))) & 255:
+            return False
+    return at + 10 > b.size or u16(b, at + 8) == 1
+
+
+@njit(cache=True, nogil=True)
 def _goes_on(b: Bytes, end: int, ends: bool) -> int:
     """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
     if end + 11 > b.size:
-        begins = end + 8 > b.size or u32(b, end + 4) == MAGIC
-        return NOT_YET if not ends else YES if begins else NO
+        return NOT_YET if not ends else YES if _may_begin(b, end) else NO
     after = end + 4 + u32(b, end)
     return YES if is_frame(b, end) or after == b.size or is_frame(b, after) else NO
 

@@ -100,3 +100,20 @@ def test_a_report_whose_lengths_disagree_is_not_a_packet(tmp_path: Path, rng: np
     one[1][3 + 8] = 2  # says two receive antennas where the payload holds three
     (found,) = import_files([write(tmp_path, b"".join(one))], None)
     assert (found.packets, found.skipped) == (2, 1)
+
+
+def test_the_last_bytes_of_a_file_must_be_the_beginning_of_a_record(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Else bytes are missing in the last report, or too many; another kind of record must have come before."""
+    one = [intel_record(integers(rng, (2, 2, 30), -128, 127), 1000 * n) for n in range(3)]
+    mpdu = other_record(0xC1, rng.integers(0, 256, 200, np.uint8).tobytes())
+
+    def found(*parts: bytes) -> tuple[int, int]:
+        (summary,) = import_files([write(tmp_path, b"".join(parts))], None)
+        return summary.packets, summary.skipped
+
+    for size in (1, 2, 3, 10, 15, 50):
+        assert found(*one[:2], one[2][:size]) == (2, 1)
+        wrong = bytes([0, 99]) + one[2][2:size]  # no report is 99 bytes long
+        assert found(*one[:2], wrong[:size]) == (2 if size < 3 else 1, 1)
+    assert found(one[0], mpdu, one[1], mpdu[:50]) == (2, 1)
+    assert found(one[0], mpdu, one[1], other_record(0xD0, bytes(200))[:50]) == (1, 1)
