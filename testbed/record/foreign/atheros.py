@@ -87,6 +87,8 @@ def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool) -> int:
     kind, after = _kind(b, end, big), end + 2 + _length(b, end, big)
     if kind == 2:
         return YES
+    if _length(b, end, big) < HEADER_BYTES:
+        return NO
     if after + least > b.size:
         return NOT_YET if not ends else YES if kind == 1 or after == b.size else NO
     return YES if _kind(b, after, big) == 2 or (kind == 1 and _kind(b, after, big) == 1) else NO

@@ -67,8 +67,8 @@ def _goes_on(b: Bytes, end: int, ends: bool, counts: Rows) -> int:
     if end + SURE_BYTES <= b.size and _key(b, end, counts) >= 0:
         return YES
     after = end + HEADER_BYTES + u32(b, end)
-    told = after == b.size or (after + HEADER_BYTES <= b.size and _key(b, after, counts) >= 0)
-    return YES if told else NO
+    leads = after == b.size or (after + HEADER_BYTES <= b.size and _key(b, after, counts) >= 0)
+    return YES if leads and 0 < u32(b, end) < MOST_BYTES else NO
 
 
 @njit(cache=True, nogil=True)

@@ -130,6 +130,8 @@ def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool, fraction_ns: in
         return NOT_YET if not ends else YES if end + 4 > b.size or _is_near(b, at, end, big) else NO
     if _is_near(b, at, end, big) and _is_record(b, end, big, fraction_ns):
         return YES
+    if _number(b, end + 8, big) == 0:
+        return NO
     after = end + RECORD_BYTES + _number(b, end + 8, big)
     if after == b.size or after + RECORD_BYTES > b.size:
         return YES if after == b.size else NO

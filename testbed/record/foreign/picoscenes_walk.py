@@ -138,8 +138,11 @@ def _goes_on(b: Bytes, end: int, ends: bool) -> int:
     """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
     if end + 11 > b.size:
         return NOT_YET if not ends else YES if _may_begin(b, end) else NO
+    if is_frame(b, end):
+        return YES
     after = end + 4 + u32(b, end)
-    return YES if is_frame(b, end) or after == b.size or is_frame(b, after) else NO
+    leads = 7 <= u32(b, end) <= MOST_BYTES and (after == b.size or is_frame(b, after))
+    return YES if leads else NO
 
 
 @njit(cache=True, nogil=True)
