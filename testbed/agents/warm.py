@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -69,10 +70,10 @@ def warm_children() -> None:
         libraries()
 
 
-def warm_scheduler() -> None:
-    """What the controller uses: plenty of subcarriers, so few that links compete, fewer than links."""
-    for subcarriers in (192, 14, 8):
-        problem = _problem(subcarriers)
+def warm_scheduler(subcarriers: Sequence[int] = (192, 14)) -> None:
+    """What the controller uses: plenty of subcarriers, so few that links compete."""
+    for each in subcarriers:
+        problem = _problem(each)
         first = schedule(problem)
         fill_idle(problem, schedule(problem, previous=first), 1.5)
 
@@ -103,6 +104,6 @@ def warm_links() -> None:
 if __name__ == "__main__":
     warm_modem()
     warm_air()
-    warm_scheduler()
+    warm_scheduler((192, 14, 8))  # the last: fewer than links, where a solver may be asked, which takes long to load
     warm_links()
     warm_up()
