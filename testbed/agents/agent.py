@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import FrameType
 
 import msgspec
 
@@ -72,7 +71,7 @@ def serve(connect: str, post: Post, shelf: FileShelf, pulse: Pulse) -> int:
         LinkError: with a parent, the controller does not take this node in.
         TestbedError: the radio cannot be opened.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(_why_ended(pulse)))
     log, pause_s = logger(node=post.index), 0.1
     with Spoke(connect, client_keys(post.keys, post.index), post.index) as spoke:
         while not spoke.dismissed:
@@ -123,5 +122,5 @@ def _in_background(silence: Callable[[], None]) -> None:
     threading.Thread(target=silence, name="silence", daemon=True).start()
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+def _why_ended(pulse: Pulse) -> str:
+    return "lost its guard" if pulse.orphaned else "was told to end"

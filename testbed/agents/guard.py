@@ -85,15 +85,15 @@ class _Guard:
             service.watch(descriptor)
 
     def run(self) -> int:
-        while self._code is None:
-            self._act(self._watch.tick(time.monotonic()))
+        while True:
+            ready = self._wait(min(self._watch.wake_at(), self._retry_at) - time.monotonic())
+            now = time.monotonic()  # what comes while a slow radio is silenced is heard before silence is judged
+            self._hear(ready)
             if self._code is not None:
-                break
-            now = time.monotonic()
-            self._hear(self._wait(min(self._watch.wake_at(), self._retry_at) - now))
-            if time.monotonic() >= self._retry_at:
+                return self._code
+            self._act(self._watch.tick(now))
+            if now >= self._retry_at:
                 self._silence("again")
-        return self._code
 
     def _wait(self, timeout_s: float) -> set[int]:
         self._service.attend(self._obey, min(max(timeout_s, 0.0), _LONGEST_S))

@@ -38,14 +38,16 @@ class Child:
 
     Attributes:
         name: of its log.
+        lasting: the others need it: it ends after them, and is told nothing else.
         said: bytes that it wrote to standard output and nobody has read as lines yet.
         silent: its standard output has ended.
         born: process number, 0 until it is known.
         returncode: how it ended, negative for a signal; None while it lives.
     """
 
-    def __init__(self, name: str, farewell: int, words: int) -> None:
+    def __init__(self, name: str, farewell: int, words: int, lasting: bool) -> None:
         self.name = name
+        self.lasting = lasting
         self.returncode: int | None = None
         self.words = words
         self.said = b""
@@ -120,11 +122,17 @@ class Children:
     ) -> None:
         self.end()
 
-    def start(self, name: str, arguments: Sequence[str]) -> Child:
-        """Start `testbed arguments…`; `name` is its log file's, which a second child of that name goes on writing."""
+    def start(self, name: str, arguments: Sequence[str], *, lasting: bool = False) -> Child:
+        """Start `testbed arguments…`.
+
+        Args:
+            name: of its log file, which a second child of that name goes on writing.
+            arguments: of the command.
+            lasting: the others need it: it ends after them.
+        """
         (their_in, farewell), (words, their_out) = os.pipe(), os.pipe()
         os.set_blocking(farewell, False)
-        child = Child(name, farewell, words)
+        child = Child(name, farewell, words, lasting)
         with self._lock, self._log(name) as log:
             order = Order(len(self._ordered), name, tuple(arguments))
             self._ordered.append(child)
@@ -203,22 +211,15 @@ class Children:
         return {name: self.pid(name) for name in list(self._running)}
 
     def tell_all(self, line: bytes) -> None:
-        """A line to the standard input of every child; callable from signal handlers."""
+        """A line to the standard input of every child but lasting ones; callable from signal handlers."""
         for child in list(self._running.values()):
-            child.tell(line)
+            if not child.lasting:
+                child.tell(line)
 
     def end(self) -> None:
-        """End them all: ask, then terminate, then kill."""
-        for child in self._running.values():
-            child.say_farewell()
-        for number, patience_s in ((None, LEAVE_S), (signal.SIGTERM, TERMINATE_S), (signal.SIGKILL, START_S)):
-            if number == signal.SIGKILL and not all(child.born for child in self._running.values()):
-                self._nursery.kill()  # who is not born yet must not be any more
-            if number is not None:
-                for child in self._running.values():
-                    child.send_signal(number)
-            if self._wait(patience_s):
-                break
+        """End them all, lasting ones last."""
+        for lasting in (False, True):
+            self._end([child for child in self._running.values() if child.lasting == lasting])
         for child in self._running.values():
             child.close()
         self._running.clear()
@@ -229,9 +230,22 @@ class Children:
             self._nursery.kill()
             self._nursery.wait()
 
-    def _wait(self, patience_s: float) -> bool:
+    def _end(self, children: Sequence[Child]) -> None:
+        """Ask, then terminate, then kill."""
+        for child in children:
+            child.say_farewell()
+        for number, patience_s in ((None, LEAVE_S), (signal.SIGTERM, TERMINATE_S), (signal.SIGKILL, START_S)):
+            if number == signal.SIGKILL and not all(child.born for child in children):
+                self._nursery.kill()  # who is not born yet must not be any more
+            if number is not None:
+                for child in children:
+                    child.send_signal(number)
+            if self._wait(children, patience_s):
+                return
+
+    def _wait(self, children: Sequence[Child], patience_s: float) -> bool:
         deadline = time.monotonic() + patience_s
-        while len(self.ended()) < len(self._running):
+        while not {child.name for child in children} <= set(self.ended()):
             if time.monotonic() >= deadline:
                 return False
             self._listen(_LOOK_S)

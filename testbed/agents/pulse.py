@@ -10,10 +10,15 @@ BEAT_S = 0.15
 
 
 class Pulse:
-    """The agent's end; beats on a thread of its own. A guard that is gone ends the agent."""
+    """The agent's end; beats on a thread of its own. A guard that is gone ends the agent.
+
+    Attributes:
+        orphaned: the guard is gone.
+    """
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
+        self.orphaned = False
         self._writing = threading.Lock()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
@@ -24,6 +29,7 @@ class Pulse:
             with self._writing:
                 os.write(self._pipe, (" ".join(words) + "\n").encode())
         except OSError:
+            self.orphaned = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _run(self) -> None:

@@ -91,9 +91,9 @@ def _start_air(campaign: Campaign, children: Children, keys: Path) -> tuple[str 
         return None, radio.addresses
     settings = msgspec.json.encode(air_settings(campaign)).decode()
     if radio.address == VIRTUAL:
-        children.start(VIRTUAL, [VIRTUAL, f"--units={K}", f"--air={settings}", "--with-parent"])
+        children.start(VIRTUAL, [VIRTUAL, f"--units={K}", f"--air={settings}", "--with-parent"], lasting=True)
         return None, [f"pluto:{children.next_line(VIRTUAL, JOIN_S)}" for _ in range(K)]
-    children.start("air", ["air", f"--settings={settings}", f"--keys={keys}"])
+    children.start("air", ["air", f"--settings={settings}", f"--keys={keys}"], lasting=True)
     return children.next_line("air", JOIN_S), [radio.address] * K
 
 

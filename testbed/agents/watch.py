@@ -130,7 +130,7 @@ class Watch:
         if not self._alive:
             return [Silence("the run has ended"), Leave(0)]
         self._kill_at = now + GRACE_S
-        return [] if orderly else [Silence("nobody is there to answer to"), Kill(gently=True)]
+        return [] if orderly else [Kill(gently=True), Silence("nobody is there to answer to")]
 
     def panic(self, now: float) -> list[Action]:
         """Nobody transmits until `arm`."""

@@ -77,6 +77,7 @@ class ControllerSession:
     counts: Counter[str] = field(default_factory=Counter)
     _members: dict[int, _Member] = field(default_factory=dict)
     _fenced: set[tuple[int, int]] = field(default_factory=set)
+    _why: dict[int, str] = field(default_factory=dict)
     _requests: int = 0
     _leaving: str = ""
 
@@ -150,9 +151,9 @@ class ControllerSession:
         self._requests += 1
         number, member = self._requests, self._members.get(node)
         if member is None or self._leaving:
-            return number, [Unanswered(number, self._leaving or "is not there")]
+            return number, [Unanswered(number, self._leaving or self._why_absent(node))]
         if incarnation not in (0, member.incarnation):
-            return number, [Unanswered(number, "was lost and has joined anew: begin again")]
+            return number, [Unanswered(number, f"was lost and has joined anew: {self._why.get(node, 'begin again')}")]
         if member.open is not None:
             return number, [Unanswered(number, "is still busy with another request")]
         member.open = _Open(number, body, timeout_s, now + timeout_s, now + 2 * self.heartbeat_s)
@@ -164,9 +165,13 @@ class ControllerSession:
         if member is None:
             return []
         self._fenced.add((node, member.incarnation))
+        self._why[node] = reason
         refused = ToAgent(self.epoch, node, member.incarnation, 0, Refused(trim(reason)))
         actions: list[ControllerAction] = [Lost(node, reason), Tell(member.address, refused)]
         return actions if member.open is None else [*actions, Unanswered(member.open.number, reason)]
+
+    def _why_absent(self, node: int) -> str:
+        return f"is not there: it {self._why[node]}" if node in self._why else "is not there"
 
     def leave(self, reason: str, now: float) -> list[ControllerAction]:
         """The controller ends the run: no request is answered any more, and members go once they say so."""

@@ -78,6 +78,9 @@ class Spoke:
             ended = self._membership.serve(handler, on_quiet)
             self.dismissed = ended.dismissed
             return ended.reason
+        except BaseException as error:  # also SystemExit: the controller is told why
+            self.leave(f"{error}" or type(error).__name__)
+            raise
         finally:
             self.leave("stopped serving")
 

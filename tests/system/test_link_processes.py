@@ -140,7 +140,7 @@ def test_a_killed_process_is_noticed_and_another_takes_its_place(bench: Bench) -
     other.begin(0)
     bench.start(0)
     bench.hub.wait_joined(20.0)
-    with pytest.raises(NodeLost, match="begin again"):
+    with pytest.raises(NodeLost, match="joined anew"):
         node.gate(0)
     assert node.sound(14) == 2.0
     node.begin(0)

@@ -93,7 +93,7 @@ def test_the_end_of_the_run_is_waited_for_and_its_disorder_is_not(watch: Watch) 
     assert kinds(watch.ended("was killed by signal 9", -9, 2.0)) == [Silence, Leave]
     other = Watch()
     other.tick(0.0)
-    assert other.farewell(1.0, orderly=False) == [Silence("nobody is there to answer to"), Kill(gently=True)]
+    assert other.farewell(1.0, orderly=False) == [Kill(gently=True), Silence("nobody is there to answer to")]
     assert kinds(other.ended("ended with code 143", 143, 1.1)) == [Silence, Leave]
     waiting = Watch(latched=True)
     assert waiting.tick(0.0) == []
