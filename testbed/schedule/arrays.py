@@ -15,7 +15,7 @@ Shorts = NDArray[np.int32]
 Bytes = NDArray[np.int8]
 Bools = NDArray[np.bool_]
 
-FLOAT64 = np.dtype(np.float64)
+FLOAT64, INT64 = np.dtype(np.float64), np.dtype(np.int64)
 
 
 def real_numbers(field: str, value: ArrayLike) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import Floats, Ints, Shorts, named, place_of, real_numbers
+from testbed.schedule.arrays import INT64, Floats, Ints, Shorts, named, place_of, real_numbers
 from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
 from testbed.schedule.compiled import kernel
 from testbed.schedule.match import match
@@ -64,7 +64,7 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     links, subcarriers = cost.shape
     if weight.shape != (links,):
         raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
-    subcarrier, duals = np.empty(links, np.int64), np.empty(subcarriers)
+    subcarrier, duals = np.empty(links, INT64), np.empty(subcarriers)
     if lists is None:
         total, missing = _assign_anew(cost, weight, subcarrier, duals)
     else:
