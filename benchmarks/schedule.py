@@ -21,7 +21,7 @@ from numba import njit
 from scipy.optimize import linear_sum_assignment
 
 from testbed.schedule.assign import Assignment, assign_many, assign_subcarriers
-from testbed.schedule.candidates import Candidates, candidate_lists
+from testbed.schedule.candidates import candidate_lists
 from testbed.schedule.exact import jesa_exact, select_exact
 from testbed.schedule.jesa import jesa
 from testbed.schedule.problem import Problem
