@@ -134,14 +134,18 @@ def rates(settings: RoundSettings, measured: Measured, alive: NDArray[np.bool_])
 
 
 def pose(settings: RoundSettings, layer: int, scores: dict[int, NDArray[np.float64]], bps: Rates) -> Problem:
-    """The scheduling problem of a layer; `scores` by node, `bps` (K, K, M)."""
+    """The scheduling problem of a layer; `scores` by node, `bps` (K, K, M).
+
+    Results come back also where only the way out is priced, so a link without a way back cannot be used.
+    """
     K = bps.shape[0]
     nodes = sorted(scores)
+    two_way = settings.hops == 2
     return Problem(
         score=np.concatenate([np.zeros((0, K)), *(scores[k] for k in nodes)]),
         source=np.concatenate([np.zeros(0, np.int64), *(np.full(len(scores[k]), k) for k in nodes)]),
-        rate_bps=bps,
-        return_rate_bps=bps if settings.hops == 2 else None,
+        rate_bps=bps if two_way else np.where(bps.any(axis=2).T[:, :, None], bps, 0.0),
+        return_rate_bps=bps if two_way else None,
         payload_bits=settings.payload_bits,
         tx_power_w=settings.tx_power_w,
         compute_energy_j=settings.compute_energy_j,

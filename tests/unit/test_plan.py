@@ -101,6 +101,17 @@ def test_every_remote_pair_has_subcarriers_of_its_own_both_ways(
                 assert scheme.index == 0 or db(effective_snr(snr, scheme)) >= scheme.snr_threshold_db + 2.0
 
 
+@pytest.mark.parametrize("scheduler", ["jesa", "top-2"])
+def test_a_link_without_a_way_back_is_not_used_even_if_only_the_way_out_is_priced(
+    measured: Measured, scores: dict[int, np.ndarray], scheduler: str
+) -> None:
+    measured.snr[1, 0] = 0.0
+    settings = replace(SETTINGS, scheduler=scheduler, hops=1)
+    plan = decide(settings, pose(settings, 0, scores, rates(settings, measured, ALIVE)), measured, None)
+    assert not plan.decision.selected[plan.problem.source == 0, 1].any()
+    assert plan.decision.selected[plan.problem.source == 2, 1].any()
+
+
 def test_idle_subcarriers_shorten_frames_within_the_factor(measured: Measured, scores: dict[int, np.ndarray]) -> None:
     alone = replace(SETTINGS, fill_energy_factor=1.0)
     problem = pose(SETTINGS, 0, scores, rates(SETTINGS, measured, ALIVE))
