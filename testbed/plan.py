@@ -124,13 +124,20 @@ class Plan:
 
 def rates(settings: RoundSettings, measured: Measured, alive: NDArray[np.bool_]) -> Rates:
     """(K, K, M) bit/s of each directed link on each data subcarrier; 0 for dead nodes and unmeasured links."""
-    snr = measured.snr[:, :, settings.grid.data]
+    snr = data_snr(settings, measured)
     if settings.rate == "mcs":
         bps = spectral_efficiency(snr, settings.margin_db) / settings.grid.symbol_s
     else:
         bps = settings.grid.spacing_hz * np.log2(1.0 + snr.astype(np.float64))
     usable = measured.valid & alive[:, None] & alive[None, :]
-    return np.where(usable[:, :, None], bps, 0.0).astype(np.float64)
+    bps = np.where(usable[:, :, None], bps, 0.0)
+    bps.flags.writeable = False  # a problem keeps it without a copy
+    return bps
+
+
+def data_snr(settings: RoundSettings, measured: Measured) -> NDArray[np.float32]:
+    """(K, K, M) measured linear SNR on the data subcarriers."""
+    return np.take(measured.snr, settings.grid.data, axis=2)
 
 
 def pose(settings: RoundSettings, layer: int, scores: dict[int, NDArray[np.float64]], bps: Rates) -> Problem:
@@ -162,7 +169,7 @@ def decide(settings: RoundSettings, problem: Problem, measured: Measured, previo
     two_way, both = with_way_back(problem, decision)
     fill = fill_idle(two_way, both, settings.fill_energy_factor)
     assert fill.back is not None
-    snr = measured.snr[:, :, settings.grid.data]
+    snr = data_snr(settings, measured)
     return Plan(
         problem=problem,
         decision=decision,

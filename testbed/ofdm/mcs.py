@@ -77,6 +77,9 @@ _FIRST_DB, _LAST_DB, _STEP_DB = -40.0, 45.0, 0.25
 THRESHOLD_DB: Final = np.array([scheme.snr_threshold_db for scheme in MCS])
 """(schemes,) rising SNR thresholds in dB."""
 
+_EFFICIENCY: Final = np.array([0.0] + [scheme.efficiency for scheme in MCS])
+"""(1 + schemes,) bits of one symbol where no scheme can be used, then with each."""
+
 
 def find_mcs(mcs: int | Mcs) -> Mcs:
     """The scheme of an index, or the scheme itself; FrameError for an unknown index."""
@@ -98,9 +101,8 @@ def spectral_efficiency(snr: ArrayLike, margin_db: float = 0.0) -> Doubles:
         Array of snr's shape.
     """
     thresholds = np.asarray(from_db(THRESHOLD_DB + margin_db), np.float64)
-    steps = np.array([0.0] + [m.efficiency for m in MCS])
     values = np.asarray(snr)
-    return steps_reached(values.ravel(), thresholds, steps).reshape(values.shape)
+    return steps_reached(values.ravel(), thresholds, _EFFICIENCY).reshape(values.shape)
 
 
 def effective_snr(snr: ArrayLike, mcs: int | Mcs) -> float:

@@ -93,90 +93,89 @@ def _fill_phase(rate: Floats, bits: Floats, subcarrier: Ints, power: float, fact
     sender, receiver = np.nonzero(subcarrier >= 0)
     rates = rate[sender, receiver]
     first, served = subcarrier[sender, receiver], bits[sender, receiver]
-    ranking = np.argsort(-rates, axis=1, kind="stable")
-    owner = _hand_out(rates, ranking, served, first, sender, power, factor)
-    taken = np.flatnonzero(owner >= 0)
-    count = np.bincount(owner[taken], minlength=sender.size)
-    speed = np.bincount(owner[taken], rates[owner[taken], taken], sender.size)
+    own = np.searchsorted(sender, np.arange(len(bits) + 1))
+    owner, count, speed = _hand_out(rates, served, first, own, power, factor)
     duration, energy, link = np.zeros(bits.shape), np.zeros(bits.shape), np.full(owner.size, -1)
     duration[sender, receiver] = served / speed
     energy[sender, receiver] = power * count * served / speed
+    taken = np.flatnonzero(owner >= 0)
     link[taken] = (sender * len(bits) + receiver)[owner[taken]]
     return PhaseFill(link, energy, duration)
 
 
 @kernel
 def _hand_out(
-    rate: Floats, ranking: Ints, bits: Floats, first: Ints, sender: Ints, power: float, factor: float
-) -> Ints:
-    """(M,) link that holds each subcarrier, −1 = none; links (L, M) begin with one each."""
-    owner = np.full(rate.shape[1], -1)
-    count = np.ones(bits.size)
-    speed = np.empty(bits.size)
+    rate: Floats, bits: Floats, first: Ints, own: Ints, power: float, factor: float
+) -> tuple[Ints, Floats, Floats]:
+    """Who holds each subcarrier (M,), −1 = none; how many each link holds (L,), and their sum rate (L,).
+
+    Links (L, M) begin with one each; own[i]…own[i + 1] are those of sender i.
+    """
+    owner, best = np.full(rate.shape[1], -1), np.full(bits.size, -1)
+    count, speed = np.ones(bits.size), np.empty(bits.size)
     for row in range(bits.size):
         owner[first[row]] = row
         speed[row] = rate[row, first[row]]
-    budget = factor * _spent(bits, count, speed, power)
-    place = np.zeros(bits.size, dtype=np.int64)
+    spent = power * np.sum(bits / speed)
+    budget = factor * spent * (1.0 + ROUNDING)
     while True:
-        row = _best_link(rate, ranking, bits, sender, owner, count, speed, place, power, budget)
+        row, extra = _best_link(rate, bits, own, owner, count, speed, best, power, budget - spent)
         if row < 0:
-            return owner
-        m = ranking[row, place[row]]
-        owner[m] = row
+            return owner, count, speed
+        owner[best[row]] = row
         count[row] += 1.0
-        speed[row] += rate[row, m]
+        speed[row] += rate[row, best[row]]
+        spent += extra
 
 
 @kernel
 def _best_link(
     rate: Floats,
-    ranking: Ints,
     bits: Floats,
-    sender: Ints,
+    own: Ints,
     owner: Ints,
     count: Floats,
     speed: Floats,
-    place: Ints,
+    best: Ints,
     power: float,
     budget: float,
-) -> int:
-    """Of the senders' longest links, the one where its best free subcarrier saves most time; −1 = none may have one."""
-    spent = _spent(bits, count, speed, power)
-    best, saved = -1, 0.0
-    for row in range(bits.size):
-        if not _is_longest(row, bits, sender, speed):
+) -> tuple[int, float]:
+    """Of the senders' longest links, the one where its best free subcarrier saves most time, and its price in joule.
+
+    −1 = none may have one. `best` (L,) remembers the best free subcarrier of a link.
+    """
+    chosen, saved, price = -1, 0.0, 0.0
+    for i in range(own.size - 1):
+        row = _longest(own[i], own[i + 1], bits, speed)
+        if row < 0:
             continue
-        m = _best_free(row, ranking, owner, place)
-        if m < 0 or rate[row, m] <= 0.0:
+        if best[row] < 0 or owner[best[row]] >= 0:
+            best[row] = _best_free(rate, row, owner)
+        if best[row] < 0:
             continue
-        faster = speed[row] + rate[row, m]
+        faster = speed[row] + rate[row, best[row]]
         saving = bits[row] / speed[row] - bits[row] / faster
         extra = power * bits[row] * ((count[row] + 1.0) / faster - count[row] / speed[row])
-        if saving > saved and spent + extra <= budget * (1.0 + ROUNDING):
-            best, saved = row, saving
+        if saving > saved and extra <= budget:
+            chosen, saved, price = row, saving, extra
+    return chosen, price
+
+
+@kernel
+def _longest(first: int, last: int, bits: Floats, speed: Floats) -> int:
+    """Which of the links first…last − 1 takes longest, the first of equals; −1 where there is none."""
+    longest, seconds = -1, 0.0
+    for row in range(first, last):
+        if bits[row] / speed[row] > seconds:
+            longest, seconds = row, bits[row] / speed[row]
+    return longest
+
+
+@kernel
+def _best_free(rate: Floats, row: int, owner: Ints) -> int:
+    """The fastest subcarrier of a link that nobody holds, the first of equals; −1 where none carries anything."""
+    best, fastest = -1, 0.0
+    for m in range(owner.size):
+        if owner[m] < 0 and rate[row, m] > fastest:
+            best, fastest = m, rate[row, m]
     return best
-
-
-@kernel
-def _spent(bits: Floats, count: Floats, speed: Floats, power: float) -> float:
-    return power * np.sum(count * bits / speed)
-
-
-@kernel
-def _is_longest(row: int, bits: Floats, sender: Ints, speed: Floats) -> bool:
-    """No other link of the same sender takes longer; of equal ones the first counts."""
-    mine = bits[row] / speed[row]
-    for other in range(bits.size):
-        theirs = bits[other] / speed[other]
-        if sender[other] == sender[row] and (theirs > mine or (theirs == mine and other < row)):
-            return False
-    return True
-
-
-@kernel
-def _best_free(row: int, ranking: Ints, owner: Ints, place: Ints) -> int:
-    """The best subcarrier of a link that nobody holds; `place` remembers how far its ranking is used up."""
-    while place[row] < ranking.shape[1] and owner[ranking[row, place[row]]] >= 0:
-        place[row] += 1
-    return ranking[row, place[row]] if place[row] < ranking.shape[1] else -1

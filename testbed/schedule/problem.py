@@ -76,7 +76,8 @@ class Problem:
             "max_experts": whole_number("max_experts", self.max_experts),
         }
         if self.return_rate_bps is not None:
-            store["return_rate_bps"] = _rates("return_rate_bps", self.return_rate_bps, nodes)
+            same = self.return_rate_bps is self.rate_bps
+            store["return_rate_bps"] = rate if same else _rates("return_rate_bps", self.return_rate_bps, nodes)
         for name, value in store.items():
             object.__setattr__(self, name, value)
 
@@ -104,8 +105,11 @@ class Problem:
     def phases(self) -> tuple[Phase, ...]:
         """Forward phase, and the return phase if there is one: link costs and candidate lists, computed once."""
         unit = self.tx_power_w * self.payload_bits
-        rates = (self.rate_bps,) if self.return_rate_bps is None else (self.rate_bps, self.return_rate_bps)
-        return tuple(digest(rate, unit) for rate in rates)
+        forward = digest(self.rate_bps, unit)
+        if self.return_rate_bps is None:
+            return (forward,)
+        same = self.return_rate_bps is self.rate_bps
+        return forward, forward if same else digest(self.return_rate_bps, unit)
 
     def with_tokens(self, score: ArrayLike, source: ArrayLike, qos: float | Floats | None = None) -> Problem:
         """The same channel and nodes with other tokens; what was computed from the channel is kept."""
