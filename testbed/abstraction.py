@@ -146,5 +146,6 @@ class AbstractFleet(RollCall):
         share = frames.share
         phase = 0 if frames.phase == "forward" else 1
         at = (phase, frames.sender[share], frames.destination[share], frames.mcs[share], frames.row)
-        self._gathered[at] += snr[share]
-        return np.asarray(db(self._gathered[at]) >= THRESHOLD_DB[frames.mcs[share]])
+        gathered = self._gathered[at] + snr[share]
+        self._gathered[at] = gathered
+        return np.asarray(db(gathered) >= THRESHOLD_DB[frames.mcs[share]])

@@ -103,7 +103,7 @@ def fault_of(plan: Plan) -> str:
     away = source != expert
     out, back = source[away] * K + expert[away], expert[away] * K + source[away]
     for name, allocation, links in (("forward", plan.forward, out), ("return", plan.back, back)):
-        if (unserved := np.flatnonzero(allocation.count()[links] == 0)).size:
+        if (unserved := np.flatnonzero(allocation.count[links] == 0)).size:
             link = int(links[unserved[0]])
             return f"link {link // K}→{link % K} of the {name} phase has no subcarrier"
     return ""

@@ -164,18 +164,19 @@ def blocks_a_frame(settings: RoundSettings, allocation: Allocation) -> Ints:
     So sending again with a slower one never has to split a frame.
     """
     cells = cells_per_block(settings.payload_bits // 8 - CHECKSUM_BYTES)[0]
-    return np.asarray(np.maximum(1, MAX_SYMBOLS * allocation.count() // cells))
+    return np.asarray(np.maximum(1, MAX_SYMBOLS * allocation.count // cells))
 
 
 def make_frames(plan: Plan, phase: Phase, layer: int, blocks: Pending, numbers: FrameCounter, attempt: int) -> Frames:
     """The frames that serve all pending blocks, each sender's links at once."""
     allocation = plan.allocation(phase)
-    frame = runs(blocks.sender, blocks.part)
-    share = runs(frame, blocks.receiver)
-    first = np.flatnonzero(np.diff(share, prepend=-1))
+    begins_frame = begins(blocks.sender, blocks.part)
+    frame = np.cumsum(begins_frame) - 1
+    begins_share = begins(frame, blocks.receiver)
+    first = np.flatnonzero(begins_share)
     sender, receiver = blocks.sender[first], blocks.receiver[first]
     holder, subcarrier = allocation.subcarriers_of(sender * plan.problem.nodes + receiver)
-    source = blocks.sender[np.flatnonzero(np.diff(frame, prepend=-1))]
+    source = blocks.sender[begins_frame]
     return Frames(
         layer=layer,
         phase=phase,
@@ -185,17 +186,18 @@ def make_frames(plan: Plan, phase: Phase, layer: int, blocks: Pending, numbers: 
         frame=frame[first],
         destination=receiver,
         mcs=blocks.mcs[first],
-        share=share,
+        share=np.cumsum(begins_share) - 1,
         row=plan.row[blocks.token],
         holder=holder,
         subcarrier=subcarrier,
     )
 
 
-def runs(first: Ints, second: Ints) -> Ints:
-    """(B,) number of the run of equal pairs that each element lies in."""
-    changes = (np.diff(first, prepend=first[:1]) != 0) | (np.diff(second, prepend=second[:1]) != 0)
-    return np.cumsum(changes)
+def begins(first: Ints, second: Ints) -> NDArray[np.bool_]:
+    """(B,) where a run of equal pairs begins."""
+    changes = np.ones(first.size, np.bool_)
+    np.logical_or(first[1:] != first[:-1], second[1:] != second[:-1], out=changes[1:])
+    return changes
 
 
 def count_air_time(settings: RoundSettings, frames: Frames, carried: Carried, tally: Tally) -> None:
@@ -224,8 +226,10 @@ def count_blocks(blocks: Pending, frames: Frames, carried: Carried, tally: Tally
 def blocks_again(settings: RoundSettings, blocks: Pending, frames: Frames, carried: Carried) -> Pending:
     """What is still pending, with the schemes to send it with. A link whose end died is given up."""
     pending = np.flatnonzero(~carried.arrived & carried.answered[frames.share])
-    again = blocks.take(pending)
-    return replace(again, mcs=retry_mcs(settings, again.mcs, carried.snr_db[frames.share[pending]], frames.attempt))
+    if not pending.size:
+        return blocks.take(pending)
+    mcs = retry_mcs(settings, frames.mcs, carried.snr_db, frames.attempt)
+    return replace(blocks.take(pending), mcs=mcs[frames.share[pending]])
 
 
 def retry_mcs(settings: RoundSettings, mcs: Ints, snr_db: NDArray[np.float64], attempt: int) -> Ints:
@@ -235,12 +239,13 @@ def retry_mcs(settings: RoundSettings, mcs: Ints, snr_db: NDArray[np.float64], a
 
     Args:
         settings: margin kept in hand.
-        mcs: (B,) schemes of blocks that failed.
-        snr_db: (B,) what was received; NaN where no frame was heard, which says nothing about the scheme.
+        mcs: (S,) schemes of shares with blocks that failed.
+        snr_db: (S,) what was received; NaN where no frame was heard, which says nothing about the scheme.
         attempt: 0 after the first transmission.
     """
+    heard = ~np.isnan(snr_db)
     promising = snr_db + float(db(attempt + 2)) >= THRESHOLD_DB[mcs] + settings.margin_db
-    heard_db = np.nan_to_num(snr_db)
-    supported = choose_schemes(from_db(heard_db), np.arange(mcs.size), mcs.size, settings.margin_db)
+    power = from_db(np.where(heard, snr_db, 0.0))
+    supported = choose_schemes(power, np.arange(mcs.size), mcs.size, settings.margin_db)
     lower = np.minimum(mcs, np.maximum(supported, 0))
-    return np.asarray(np.where(promising | np.isnan(snr_db), mcs, lower))
+    return np.asarray(np.where(heard & ~promising, lower, mcs))

@@ -7,6 +7,7 @@ both phases, idle ones handed out to shorten frames, and the modulation and codi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,16 +84,22 @@ class Allocation:
 
     def subcarriers_of(self, link: Links) -> tuple[Links, Links]:
         """Of links (S,) as from·K + to: (Q,) place in `link`, rising, and (Q,) subcarrier of each pair of the two."""
-        by_link = np.argsort(self.subcarrier_link, kind="stable")
-        held = self.subcarrier_link[by_link]
-        first, count = np.searchsorted(held, link), self.count()[link]
+        by_link, first = self._by_link
+        count = self.count[link]
         place = np.repeat(np.arange(link.size), count)
         offset = np.arange(place.size) - np.repeat(np.cumsum(count) - count, count)
-        return place, by_link[first[place] + offset]
+        return place, by_link[first[link][place] + offset]
 
+    @cached_property
     def count(self) -> Links:
         """(K·K,) subcarriers of each link."""
-        return np.bincount(self.subcarrier_link[self.subcarrier_link >= 0], minlength=self.mcs.size)
+        return np.diff(self._by_link[1])
+
+    @cached_property
+    def _by_link(self) -> tuple[Links, Links]:
+        """(M,) subcarriers in the order of their links, and (K·K + 1,) where each link's begin in it."""
+        by_link = np.argsort(self.subcarrier_link, kind="stable")
+        return by_link, np.searchsorted(self.subcarrier_link[by_link], np.arange(self.mcs.size + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +136,7 @@ def rates(settings: RoundSettings, measured: Measured, alive: NDArray[np.bool_])
         bps = spectral_efficiency(snr, settings.margin_db) / settings.grid.symbol_s
     else:
         bps = settings.grid.spacing_hz * np.log2(1.0 + snr.astype(np.float64))
-    usable = measured.valid & alive[:, None] & alive[None, :]
+    usable: NDArray[np.bool_] = measured.valid & alive[:, None] & alive[None, :]
     bps = np.where(usable[:, :, None], bps, 0.0)
     bps.flags.writeable = False  # a problem keeps it without a copy
     return bps

@@ -64,6 +64,7 @@ class FadingWorld:
         gain_db = np.array(air.path_gain_db) + levels.signal_dbm - air.full_scale_dbm
         self._frequency, sinusoid, self._steering = _stack(air, grid, np.sqrt(from_db(gain_db)))
         self._real, self._imag = np.ascontiguousarray(sinusoid.real), np.ascontiguousarray(sinusoid.imag)
+        self._steering_back = np.ascontiguousarray(self._steering.T)
         self._basis = delay_basis(grid, grid.cyclic_prefix)
         self._leverage = leverage(grid, grid.cyclic_prefix)
         self._rng = np.random.default_rng([air.seed, 13])
@@ -101,7 +102,7 @@ class FadingWorld:
         """(Q,) linear SNR of `frames` as it is."""
         at_s = self._on_air(seconds)
         taps = self._taps(frames.sender, frames.destination, at_s[frames.frame])
-        h = np.einsum("qt,qt->q", taps[frames.holder], self._steering.T[used])
+        h = np.einsum("qt,qt->q", taps[frames.holder], self._steering_back[used])
         return np.asarray((h.real**2 + h.imag**2) / self.noise, np.float64)
 
     def _on_air(self, seconds: Doubles) -> Doubles:

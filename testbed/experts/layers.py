@@ -73,7 +73,7 @@ def attend(model: Model, layer: int, x: Floats, cache: Cache | None = None) -> t
         key = np.concatenate((cache.keys, key), axis=-2)
         value = np.concatenate((cache.values, value), axis=-2)
     joined = softmax_average(query, key, value, seen)
-    return x + joined @ model.attention_out[layer], Cache(key, value)
+    return x + product(joined, model.attention_out[layer]), Cache(key, value)
 
 
 def expert_input(model: Model, layer: int, h: Floats) -> Floats:
@@ -93,7 +93,7 @@ def gate_scores(model: Model, layer: int, u: Floats, temperature: float | None =
     divisor = model.temperature if temperature is None else temperature
     if not (np.isfinite(divisor) and divisor > 0):
         raise ModelError(f"temperature: {divisor} must be positive and finite")
-    logits = (u @ model.gate_weight[layer] + model.gate_bias[layer]).astype(np.float64) / divisor
+    logits = (product(u, model.gate_weight[layer]) + model.gate_bias[layer]).astype(np.float64) / divisor
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     scores: Doubles = powers / powers.sum(axis=-1, keepdims=True)
     return scores
@@ -120,14 +120,24 @@ def aggregate(h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, ren
     if renormalise:
         total = weights.sum(axis=-1, keepdims=True)
         weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    arrived = np.where(delivered[..., None], outputs, np.float32(0))
-    return np.asarray(h + np.einsum("...k,...kd->...d", weights.astype(np.float32), arrived))
+    token, expert = np.nonzero(delivered.reshape(-1, delivered.shape[-1]))
+    share = weights.reshape(-1, weights.shape[-1])[token, expert].astype(np.float32)
+    parts = share[:, None] * outputs.reshape(-1, *outputs.shape[-2:])[token, expert]
+    served, first = np.unique(token, return_index=True)
+    x = h.copy()
+    x.reshape(-1, h.shape[-1])[served] += np.add.reduceat(parts, first)
+    return x
 
 
 def predict(model: Model, x: Floats) -> Floats:
     """Logits (…, 256) of the next byte after each token, from the states (…, d) after the last layer."""
-    logits: Floats = normalise(x) @ model.head
-    return logits
+    return product(normalise(x), model.head)
+
+
+def product(x: Floats, weights: Floats) -> Floats:
+    """x·W, (…, d) and (d, f) → (…, f): in one piece, where numpy would multiply passage by passage."""
+    flat: Floats = x.reshape(-1, x.shape[-1]) @ weights
+    return flat.reshape(*x.shape[:-1], weights.shape[1])
 
 
 def surprise(logits: Floats, target: NDArray[np.uint8]) -> Floats:
@@ -177,7 +187,7 @@ def softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Flo
 
 def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]:
     """Query, key and value of each head, (…, heads, N, d / heads)."""
-    mixed = normalise(x) @ model.attention_in[layer]
+    mixed = product(normalise(x), model.attention_in[layer])
     split = mixed.reshape(*x.shape[:-1], 3, model.heads, model.width // model.heads)
     query, key, value = (np.swapaxes(split[..., part, :, :], -2, -3) for part in range(3))
     return query, key, value

@@ -117,7 +117,7 @@ def test_idle_subcarriers_shorten_frames_within_the_factor(measured: Measured, s
     problem = pose(SETTINGS, 0, scores, rates(SETTINGS, measured, ALIVE))
     single, filled = decide(alone, problem, measured, None), decide(SETTINGS, problem, measured, None)
     np.testing.assert_allclose(single.predicted.total_j(), single.decision.total_energy_j)
-    counts = [plan.forward.count() for plan in (single, filled)]
+    counts = [plan.forward.count for plan in (single, filled)]
     assert counts[1].sum() > counts[0].sum() >= (single.forward.mcs >= 0).sum()
     assert filled.predicted.forward.sum() <= 1.3 * single.predicted.forward.sum() * (1 + 1e-9)
 
