@@ -145,9 +145,7 @@ def gnuradio_speeds() -> dict[str, float]:
     script = Path(__file__).with_name("modem_gnuradio.py")
     for python in (sys.executable, "/usr/bin/python3"):
         try:
-            done = subprocess.run(
-                [python, "-E", str(script)], capture_output=True, text=True, check=False, timeout=120
-            )
+            done = subprocess.run([python, "-E", str(script)], capture_output=True, text=True, check=False, timeout=120)
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0:

@@ -151,11 +151,12 @@ def waiting_blocks(settings: RoundSettings, plan: Plan, phase: Phase, wanted: Pa
     allocation = plan.allocation(phase)
     blocks = Pending(token, expert, sender, receiver, token, allocation.mcs[sender, receiver])
     blocks = blocks.take(sender != receiver)
-    blocks = blocks.take(np.lexsort((blocks.token, blocks.receiver, blocks.sender)))
     link = blocks.sender * wanted.shape[1] + blocks.receiver
+    order = np.lexsort((blocks.token, link))
+    blocks, link = blocks.take(order), link[order]
     rank = np.arange(link.size) - np.searchsorted(link, link)
     blocks = replace(blocks, part=rank // blocks_a_frame(settings, allocation)[link])
-    return blocks.take(np.lexsort((blocks.receiver, blocks.part, blocks.sender)))
+    return blocks.take(np.lexsort((link, blocks.part, blocks.sender))) if blocks.part.any() else blocks
 
 
 def blocks_a_frame(settings: RoundSettings, allocation: Allocation) -> Ints:

@@ -49,8 +49,7 @@ class RunTotals(Totals):
             scored=self.scored + predictions.target.size,
             hits=self.hits + right,
             central_scored=self.central_scored + central,
-            central_hits=self.central_hits
-            + (int((predictions.central == predictions.target).sum()) if central else 0),
+            central_hits=self.central_hits + (int((predictions.central == predictions.target).sum()) if central else 0),
         )
 
     def with_missing(self, tokens: int) -> RunTotals:

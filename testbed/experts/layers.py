@@ -120,13 +120,8 @@ def aggregate(h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, ren
     if renormalise:
         total = weights.sum(axis=-1, keepdims=True)
         weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    token, expert = np.nonzero(delivered.reshape(-1, delivered.shape[-1]))
-    share = weights.reshape(-1, weights.shape[-1])[token, expert].astype(np.float32)
-    parts = share[:, None] * outputs.reshape(-1, *outputs.shape[-2:])[token, expert]
-    served, first = np.unique(token, return_index=True)
-    x = h.copy()
-    x.reshape(-1, h.shape[-1])[served] += np.add.reduceat(parts, first)
-    return x
+    arrived = np.where(delivered[..., None], outputs, np.float32(0))
+    return np.asarray(h + (weights.astype(np.float32)[..., None, :] @ arrived)[..., 0, :])
 
 
 def predict(model: Model, x: Floats) -> Floats:

@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from testbed.errors import ProblemError
+from testbed.schedule.arrays import Floats, Ints
 from testbed.schedule.compiled import kernel
 from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.serve import loads
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 ROUNDING = 1e-12
 """A step that costs nothing but the rounding of a sum stays within the budget."""
 
@@ -150,7 +148,7 @@ def _best_link(
         if row < 0:
             continue
         if best[row] < 0 or owner[best[row]] >= 0:
-            best[row] = _best_free(rate, row, owner)
+            best[row] = _best_free(rate, row, owner, best[row])
         if best[row] < 0:
             continue
         faster = speed[row] + rate[row, best[row]]
@@ -172,8 +170,15 @@ def _longest(first: int, last: int, bits: Floats, speed: Floats) -> int:
 
 
 @kernel
-def _best_free(rate: Floats, row: int, owner: Ints) -> int:
-    """The fastest subcarrier of a link that nobody holds, the first of equals; −1 where none carries anything."""
+def _best_free(rate: Floats, row: int, owner: Ints, last: int) -> int:
+    """The fastest subcarrier of a link that nobody holds, the first of equals; −1 where none carries anything.
+
+    `last` was that before, −1 at first: it stands behind all that were as fast, and faster ones are gone.
+    """
+    if last >= 0:
+        for m in range(last + 1, owner.size):
+            if owner[m] < 0 and rate[row, m] == rate[row, last]:
+                return m
     best, fastest = -1, 0.0
     for m in range(owner.size):
         if owner[m] < 0 and rate[row, m] > fastest:

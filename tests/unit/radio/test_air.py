@@ -53,9 +53,7 @@ def test_the_same_calls_give_the_same_samples_whoever_asks_first(wave: np.ndarra
 
 
 def test_another_seed_is_another_air(wave: np.ndarray) -> None:
-    assert not np.array_equal(
-        heard(tuned(), wave, (1,))[1], heard(tuned(replace(SETTINGS, seed=5)), wave, (1,))[1]
-    )
+    assert not np.array_equal(heard(tuned(), wave, (1,))[1], heard(tuned(replace(SETTINGS, seed=5)), wave, (1,))[1])
 
 
 def test_captures_differ_from_each_other(wave: np.ndarray) -> None:

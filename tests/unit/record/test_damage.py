@@ -78,9 +78,7 @@ def test_a_journal_cut_at_any_byte_loses_the_rounds_behind_the_cut_and_says_so(k
             assert verify(killed.path) == (f"{4 - there} round(s) were begun and are not in the record",)
 
 
-def test_a_record_cut_at_any_byte_is_refused_and_repair_keeps_the_rounds_before_the_cut(
-    finished, request, tmp_path
-):
+def test_a_record_cut_at_any_byte_is_refused_and_repair_keeps_the_rounds_before_the_cut(finished, request, tmp_path):
     finished.checksums.unlink()  # the file alone must tell
     size = finished.record.stat().st_size
     owner = owners(finished.record)

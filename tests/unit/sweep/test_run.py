@@ -58,9 +58,7 @@ def test_a_cell_that_raises_three_times_is_marked_and_the_rest_goes_on(tmp_path:
     assert (again.ran, again.failed) == (0, 2)
 
 
-def test_a_cell_that_kills_its_process_takes_nobody_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_that_kills_its_process_takes_nobody_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
     result = run_cells(cells(6), tmp_path / "t.sqlite", 2, work=work.three_dies)
     assert [row.status for row in result.rows] == ["done"] * 3 + ["failed"] + ["done"] * 2
