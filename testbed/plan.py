@@ -157,7 +157,7 @@ def pose(settings: RoundSettings, layer: int, scores: dict[int, NDArray[np.float
     two_way = settings.hops == 2
     return Problem(
         score=np.concatenate([np.zeros((0, K)), *(scores[k] for k in nodes)]),
-        source=np.concatenate([np.zeros(0, np.int64), *(np.full(len(scores[k]), k) for k in nodes)]),
+        source=np.repeat(np.array(nodes, np.int64), np.array([len(scores[k]) for k in nodes], np.int64)),
         rate_bps=bps if two_way else np.where(np.asarray(bps.any(axis=2)).T[:, :, None], bps, 0.0),
         return_rate_bps=bps if two_way else None,
         payload_bits=settings.payload_bits,
