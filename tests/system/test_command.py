@@ -253,3 +253,13 @@ def test_a_radio_on_the_command_line_stands_for_all_that_the_campaign_names(tmp_
         told[words] = json.loads(done.stdout)["radios"]
     assert told[()].split() == [f"pluto:ip:10.9.9.{k}" for k in range(1, 5)]
     assert told["--radio", "sim:"] == "sim:"
+
+
+def test_a_sweep_says_what_it_ran_and_finds_it_again(tmp_path: Path) -> None:
+    sweep = tmp_path / "s.toml"
+    sweep.write_text('name = "s"\n[fixed]\n"nodes.tokens" = 4\n[axes]\nseed = [1, 2]\n', encoding="utf-8")
+    ran, again = (command(tmp_path, "sweep", sweep, "--out", tmp_path, "--json") for _ in range(2))
+    assert (ran.returncode, again.returncode) == (0, 0), ran.stderr + again.stderr
+    told = [json.loads(one.stdout) for one in (ran, again)]
+    assert [(one["ran"], one["found"], one["failed"]) for one in told] == [(2, 0, 0), (0, 2, 0)]
+    assert Path(told[0]["table"]).is_file()
