@@ -8,8 +8,8 @@ Two stages, each immune to what fools the other:
    f is t = 1 − f^(1/(W−1)); a DC offset has no covariance. The phase of c gives the offset modulo 4 subcarriers.
 2. `acquire` correlates with the known long symbol at every offset that stage 1 leaves open, ±10 subcarriers. The
    product of the correlations with its two copies, summed over a cyclic prefix of delays, collects the energy of
-   all paths, decides the multiple of 4 and rejects what merely repeats, tones among them: at some delay the
-   sum must exceed what it usually is, its median, as noise (Rayleigh distributed) would not. The first path
+   all paths and decides the multiple of 4. It rejects what merely repeats, tones among them: the sum must exceed
+   what noise of the received power reaches at any delay, and stand out from the sums at other delays. The first path
    sets the timing.
 """
 
@@ -42,6 +42,8 @@ MAX_CFO: Final = 10.0
 FALSE_ALARM: Final = 1e-6
 # Share of signals that repeat but are no preamble which stage 2 lets pass; the header's checksum is still to come.
 MISMATCH: Final = 0.3
+# The sums that count as usual; the preamble itself, with the longest prefix, fills half of the delays.
+USUAL_QUANTILE: Final = 0.25
 # Weaker repetition than this (−8 dB SNR) cannot be decoded anyway, and long windows would see coloured noise.
 LEAST_THRESHOLD: Final = 0.02
 LONGEST_HOP: Final = 32
@@ -191,8 +193,7 @@ def confirm(grid: Grid, samples: Samples, found: Detection) -> Acquisition | Non
     which, delay = np.unravel_index(int(np.argmax(collected)), collected.shape)
     pair = segment[delay : delay + prefix + length + n]
     noise = length * float(np.vdot(pair, pair).real) / len(pair)
-    usual = float(np.median(collected[which])) / math.sqrt(math.log(2.0))
-    score = float(collected[which, delay]) / max(usual * math.sqrt(math.log(collected.size / MISMATCH)), 1e-30)
+    score = float(collected[which, delay]) / max(_most_without(grid, collected[which], noise, collected.size), 1e-30)
     span = matched[which, delay : delay + prefix], matched[which, n + delay : n + delay + prefix]
     path = first + int(delay) + _first_path(np.abs(span[0]) ** 2 + np.abs(span[1]) ** 2, noise)
     cfo = float(offsets[which]) + float(np.angle(np.vdot(*span))) / (2 * math.pi)
@@ -210,6 +211,22 @@ def _match(grid: Grid, segment: Samples, coarse: float) -> tuple[NDArray[np.floa
     turn = np.exp(-2j * np.pi * coarse / grid.fft_size * np.arange(n)).astype(np.complex64)
     spectrum = scipy.fft.fft(segment * turn, references.shape[1])
     return offsets[is_open], scipy.fft.ifft(spectrum * references[is_open], axis=1)[:, :n]
+
+
+def _most_without(grid: Grid, collected: NDArray[np.floating], noise: float, tries: int) -> float:
+    """What sums of products collected (n,) reach without a preamble in all but a share MISMATCH of cases.
+
+    A sum has the terms CP·U/N that differ. White noise gives each a random phase and magnitude `noise`, besides what
+    the two templates share. A repeating signal gives them one phase and exponentially distributed magnitudes; their
+    sum passes x times its mean with a probability of e^−t at most where x = 1 + √(2t/terms) + t/terms
+    (S. Boucheron et al., Concentration Inequalities, 2.4).
+    """
+    terms = max(grid.cyclic_prefix * len(grid.used) / grid.fft_size, 1.0)
+    unlikely = math.log(tries / MISMATCH)
+    shared = guard_samples(grid) / _template_samples(grid)
+    of_noise = noise * grid.cyclic_prefix * (shared + math.sqrt(unlikely / terms))
+    usual = float(np.quantile(collected, USUAL_QUANTILE))
+    return max(of_noise, usual * (1.0 + math.sqrt(2.0 * unlikely / terms) + unlikely / terms))
 
 
 def _template_samples(grid: Grid) -> int:

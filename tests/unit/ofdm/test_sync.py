@@ -4,7 +4,7 @@ import pytest
 from testbed.errors import FrameError
 from testbed.ofdm import sync
 from testbed.ofdm.frame import Header, Link, demodulate, modulate
-from testbed.ofdm.grid import PRESETS
+from testbed.ofdm.grid import PRESETS, Grid
 from testbed.ofdm.preamble import preamble, short_period, short_samples
 from tests.reference.ofdm_air import noise_power, pass_through, rayleigh
 from tests.reference.ofdm_slow import repetition_metric
@@ -56,6 +56,21 @@ def test_preambles_at_0_db_are_found_at_any_offset_within_8_subcarriers(name, di
             and abs(acquired.cfo - cfo) < 0.25
         )
     assert found >= 198
+
+
+@pytest.mark.parametrize("n", [64, 256, 1024])
+def test_prefixes_of_half_a_symbol_do_not_hide_the_preamble(n, rng):
+    """Half of all delays then collect the long part's energy, so that it hardly stands out from the usual."""
+    grid = Grid(n, n // 2, n // 2, 4, 1e6)
+    for _ in range(25):
+        cfo = rng.uniform(-8, 8)
+        count = 2500 + len(preamble(grid))
+        for snr_db in (0, 30):
+            samples = pass_through(grid, preamble(grid), rng, snr_db=snr_db, cfo=cfo, first=700, count=count)
+            acquired = sync.acquire(grid, samples)
+            assert acquired is not None
+            assert abs(acquired.start - 700) <= grid.cyclic_prefix // 2
+            assert abs(acquired.cfo - cfo) < 0.25
 
 
 @pytest.mark.parametrize("dc", [0.0, np.sqrt(2)])
