@@ -28,7 +28,7 @@ def sound(
         taps: longest channel in samples; the cyclic prefix unless given.
 
     Raises:
-        FrameError: samples are not a one-dimensional complex array, or empty, NaN or infinite.
+        FrameError: samples are not a one-dimensional complex array, or empty, NaN, infinite or beyond 1e8.
         SignalError: unknown method, taps out of range.
     """
     sounded = receive_sounding(grid, samples, number=number)

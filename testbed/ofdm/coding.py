@@ -114,9 +114,9 @@ def decode_header(llr: Floats) -> bytes | None:
 
 
 def _info_bits(payload_bytes: int) -> int:
-    if not 1 <= payload_bytes <= MAX_PAYLOAD_BYTES:
-        raise FrameError(f"payload of {payload_bytes} bytes; a block takes 1…{MAX_PAYLOAD_BYTES}, split it")
-    return 8 * (payload_bytes + CRC_BYTES)
+    if not isinstance(payload_bytes, int | np.integer) or not 1 <= payload_bytes <= MAX_PAYLOAD_BYTES:
+        raise FrameError(f"payload of {payload_bytes!r} bytes; a block takes 1…{MAX_PAYLOAD_BYTES}, split it")
+    return 8 * (int(payload_bytes) + CRC_BYTES)
 
 
 def _coded_bits(llr: Floats) -> int:

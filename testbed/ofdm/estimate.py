@@ -62,8 +62,8 @@ def prior_basis(grid: Grid, taps: int) -> tuple[Channel, Doubles]:
 
 
 def _check_taps(grid: Grid, taps: int) -> None:
-    if not 1 <= taps <= grid.fft_size:
-        raise SignalError(f"taps={taps} must be 1…{grid.fft_size}, the samples of a symbol")
+    if not isinstance(taps, int | np.integer) or not 1 <= taps <= grid.fft_size:
+        raise SignalError(f"taps={taps!r} must be a whole number from 1 to {grid.fft_size}, the samples of a symbol")
 
 
 def _principal(vectors: NDArray[np.complex128], least: float) -> tuple[Channel, Doubles]:

@@ -113,8 +113,8 @@ def demodulate(
         marked truncated. All blocks fail when the frame is a sounding frame or shorter than the link.
 
     Raises:
-        FrameError: samples are not a one-dimensional complex array, or empty, NaN or infinite; an impossible link;
-            soft of another shape.
+        FrameError: samples are not a one-dimensional complex array, or empty, NaN, infinite or beyond 1e8; an
+            impossible link; soft of another shape; a negative begin.
     """
     samples = checked(samples)
     looked = survey(samples)
@@ -149,7 +149,7 @@ def _receive(
         points, llr = soft_bits(grid, samples, opening, link)
         llr = llr if soft is None else llr + np.asarray(soft, np.float32)
         payloads, ok = decode_blocks(llr, link.block_bytes, link.mcs)
-        snr = csi.snr[grid.data[link.subcarriers]]
+        snr = csi.snr[form.positions(grid, link)]
     return Received(
         header=opening.header,
         csi=csi,
@@ -173,7 +173,7 @@ def soft_bits(grid: Grid, samples: Samples, opening: Opening, link: Link) -> tup
     if opening.header.kind == SOUNDING or opening.header.payload_symbols < link_symbols(link):
         return np.zeros((link.blocks, 0), np.complex64), np.zeros((link.blocks, coded), np.float32)
     wanted = form.data_rows(link_symbols(link), grid.training_period)
-    positions = grid.data[link.subcarriers]
+    positions = form.positions(grid, link)
     known = form.training_rows(opening.header.payload_symbols, grid.training_period)
     section = read_section(grid, samples, opening, Plan(known, wanted, grid.used[positions]))
     followed = track(grid, opening, section)

@@ -87,6 +87,11 @@ def unpack(packed: bytes) -> Header | None:
     return Header(source, kind, number, payload_symbols, layer, tag)
 
 
+def positions(grid: Grid, link: Link) -> Indices:
+    """(s,) which of the used subcarriers serve a link."""
+    return np.asarray(grid.data[np.asarray(link.subcarriers)])
+
+
 def cells_per_block(link: Link) -> int:
     """Constellation symbols of one block."""
     return coded_length(link.block_bytes, link.mcs) // find_mcs(link.mcs).bits_per_symbol
@@ -94,7 +99,7 @@ def cells_per_block(link: Link) -> int:
 
 def link_symbols(link: Link) -> int:
     """OFDM symbols of the payload that a link needs; it is silent in the rest of the frame."""
-    return -(-cells_per_block(link) * link.blocks // len(link.subcarriers))
+    return -(-cells_per_block(link) * int(link.blocks) // len(link.subcarriers))
 
 
 def check_link(grid: Grid, link: Link) -> None:
@@ -107,8 +112,8 @@ def check_link(grid: Grid, link: Link) -> None:
         raise FrameError(f"subcarrier {outside[0]} is outside the grid's data subcarriers 0…{len(grid.data) - 1}")
     if np.unique(places).size != places.size:
         raise FrameError(f"subcarriers {places.tolist()} name a subcarrier twice")
-    if link.blocks < 1:
-        raise FrameError(f"blocks={link.blocks} must be 1 or more; leave an idle link out of the frame")
+    if not isinstance(link.blocks, int | np.integer) or isinstance(link.blocks, bool) or link.blocks < 1:
+        raise FrameError(f"blocks={link.blocks!r} must be a whole number of 1 or more; leave an idle link out")
     if link_symbols(link) > MAX_SYMBOLS:
         raise FrameError(
             f"{link.blocks} blocks of {link.block_bytes} bytes take {link_symbols(link)} symbols; a frame has at "

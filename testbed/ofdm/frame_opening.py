@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.errors import FrameError
 from testbed.ofdm import frame_format as form
 from testbed.ofdm import symbols
 from testbed.ofdm.coding import decode_header, encode_header
@@ -85,6 +86,8 @@ def row_starts(grid: Grid, start: int, rows: Indices) -> Indices:
 
 def open_frames(grid: Grid, samples: Cells, dc: complex, begin: int = 0) -> Iterator[Opening]:
     """Every frame of the capture whose header can be read: in order of time, but strong ones before weak ones."""
+    if not isinstance(begin, int | np.integer) or begin < 0:
+        raise FrameError(f"begin={begin!r} must be a sample of the capture, 0 or more")
     opened: list[Opening] = []
     for found in strong_first(detect(grid, samples, begin)):
         if any(abs(found.index - one.start) < short_samples(grid) for one in opened):

@@ -34,8 +34,9 @@ def modulate(grid: Grid, header: Header, links: Sequence[Link], payloads: Sequen
 
 def _encode(link: Link, payload: Payload) -> Bits:
     expected = (link.blocks, link.block_bytes)
-    if payload.shape != expected or payload.dtype != np.uint8:
-        raise FrameError(f"payload is {payload.dtype} {payload.shape}; the link carries uint8 {expected}")
+    if not isinstance(payload, np.ndarray) or payload.shape != expected or payload.dtype != np.uint8:
+        given = f"{payload.dtype} {payload.shape}" if isinstance(payload, np.ndarray) else type(payload).__name__
+        raise FrameError(f"payload is {given}; the link carries an array uint8 {expected}")
     return encode_blocks(payload, link.mcs, coded_length(link.block_bytes, link.mcs))
 
 
@@ -52,7 +53,7 @@ def modulate_coded(grid: Grid, header: Header, links: Sequence[Link], coded: Seq
     rows = form.data_rows(complete.payload_symbols, grid.training_period)
     for link, bits in zip(links, coded, strict=True):
         points = map_bits(bits.ravel(), find_mcs(link.mcs).bits_per_symbol).reshape(link.blocks, -1)
-        own, positions = rows[: form.link_symbols(link)], grid.data[link.subcarriers]
+        own, positions = rows[: form.link_symbols(link)], form.positions(grid, link)
         frame_kernels.lay_out(points, own, positions, *form.data_signs(grid, own, positions), section)
     train(grid, section, form.training_rows(complete.payload_symbols, grid.training_period))
     return render(grid, frame)

@@ -118,8 +118,9 @@ def _check_sizes(grid: Grid) -> None:
         raise GridError(f"fft_size={n} must be a multiple of 16")
     _check_integer("cyclic_prefix", grid.cyclic_prefix, 4, n // 2)
     _check_integer("training_period", grid.training_period, 1, 1024)
-    if not (math.isfinite(grid.sample_rate_hz) and grid.sample_rate_hz > 0):
-        raise GridError(f"sample_rate_hz={grid.sample_rate_hz} must be a positive number of samples a second")
+    rate = grid.sample_rate_hz
+    if not isinstance(rate, int | float | np.number) or np.iscomplexobj(rate) or not 0 < rate < math.inf:
+        raise GridError(f"sample_rate_hz={rate!r} must be a positive number of samples a second")
 
 
 def _check_band(grid: Grid) -> None:

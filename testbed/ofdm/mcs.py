@@ -85,8 +85,8 @@ def find_mcs(mcs: int | Mcs) -> Mcs:
     """The scheme of an index, or the scheme itself; FrameError for an unknown index."""
     if isinstance(mcs, Mcs):
         return mcs
-    if not 0 <= mcs < len(MCS):
-        raise FrameError(f"mcs={mcs} is unknown; choose 0…{len(MCS) - 1}")
+    if not isinstance(mcs, int | np.integer) or not 0 <= mcs < len(MCS):
+        raise FrameError(f"mcs={mcs!r} is unknown; choose 0…{len(MCS) - 1}")
     return MCS[mcs]
 
 

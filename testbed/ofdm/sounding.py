@@ -58,8 +58,8 @@ class Sounded:
 
 def sounding_samples(grid: Grid, repetitions: int) -> int:
     """Samples of a sounding frame; FrameError unless 1 ≤ repetitions ≤ 65535."""
-    if not 1 <= repetitions <= form.MAX_SYMBOLS:
-        raise FrameError(f"repetitions={repetitions} must be 1…{form.MAX_SYMBOLS}")
+    if not isinstance(repetitions, int | np.integer) or not 1 <= repetitions <= form.MAX_SYMBOLS:
+        raise FrameError(f"repetitions={repetitions!r} must be a whole number from 1 to {form.MAX_SYMBOLS}")
     return form.samples_of(grid, repetitions)
 
 
@@ -88,7 +88,8 @@ def receive_sounding(grid: Grid, samples: Samples, *, begin: int = 0, number: in
         None when no sounding frame with a readable header and one whole training symbol is there.
 
     Raises:
-        FrameError: samples are not a one-dimensional complex array, or empty, NaN or infinite.
+        FrameError: samples are not a one-dimensional complex array, or empty, NaN, infinite or beyond 1e8; a negative
+            begin.
     """
     samples = checked(samples)
     looked = survey(samples)

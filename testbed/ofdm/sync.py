@@ -49,6 +49,8 @@ LEAST_THRESHOLD: Final = 0.02
 LONGEST_HOP: Final = 32
 TIER_DB: Final = 10.0
 FULL_SCALE: Final = 0.999
+# Fourth powers of more, summed over a symbol, leave the range of float32.
+LARGEST: Final = 1e8
 FIRST_PATH: Final = 0.05
 # Noise alone passes this at one delay in 10000.
 LEAST_PATH: Final = 12.0
@@ -101,16 +103,19 @@ def checked(samples: NDArray[Any]) -> Samples:
         raise FrameError(f"samples must be a one-dimensional complex64 array, got {kind}")
     if not len(samples):
         raise FrameError("samples is empty; capture at least one frame")
-    return np.ascontiguousarray(samples, np.complex64)
+    with np.errstate(over="ignore"):  # infinite then, which `survey` refuses
+        return np.ascontiguousarray(samples, np.complex64)
 
 
 def survey(samples: Samples) -> Survey:
-    """Mean and clipping of samples (n,) complex64; FrameError when some are NaN or infinite."""
+    """Mean and clipping of samples (n,) complex64; FrameError when some are NaN, infinite or beyond 1e8."""
     mean = np.zeros(2)
     limit = int(np.float32(FULL_SCALE).view(np.int32))
     clipped, largest = sync_kernels.survey(samples.view(np.float32), samples.view(np.int32), limit, mean)
     if largest >= sync_kernels.INFINITE:
         raise FrameError("samples holds NaN or infinite values; discard this capture")
+    if largest > np.float32(LARGEST).view(np.int32):
+        raise FrameError(f"samples reach beyond {LARGEST:g}; divide them by the converter's full scale")
     return Survey(complex(mean[0], mean[1]), int(clipped))
 
 

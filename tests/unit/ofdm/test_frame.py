@@ -94,6 +94,18 @@ def test_links_share_a_frame_and_end_when_they_end(rng):
         assert np.array_equal(got.payloads, bytes_sent)
 
 
+def test_a_link_takes_its_numbers_in_any_form(rng):
+    given = Link(np.arange(7), 3, 5, 70)
+    bytes_ = payload(rng, given)
+    frame = modulate(DEMO, HEADER, [given], [bytes_])
+    small = Link(tuple(range(7)), np.int8(3), np.uint8(5), np.uint8(70))
+    for other in (small, Link(list(range(7)), 3, 5, np.int16(70))):
+        assert np.array_equal(modulate(DEMO, HEADER, [other], [bytes_]), frame)
+        got = demodulate(DEMO, frame, other)
+        assert got is not None
+        assert np.array_equal(got.payloads, bytes_)
+
+
 def test_order_of_subcarriers_belongs_to_the_link(rng):
     link = Link(np.array([5, 100, 7]), 2, 2, 30)
     frame, (sent,) = send(rng, link)
@@ -344,6 +356,11 @@ def test_a_sounding_or_shorter_frame_fails_all_blocks(rng):
         ([1], 1, 1 << 30, 1, "bytes"),
         ([1], 1000, 1000, 0, "65535"),
         ([1], 1, 10, 99, "mcs=99"),
+        ([1], 1, 10, 1.0, "mcs=1.0"),
+        ([1], 1, 10, "QPSK", "mcs='QPSK'"),
+        ([1], 1.0, 10, 1, "blocks=1.0"),
+        ([1], True, 10, 1, "blocks=True"),
+        ([1], 1, 10.0, 1, "10.0 bytes"),
     ],
 )
 def test_impossible_links_are_refused_by_both_sides(subcarriers, blocks, block_bytes, mcs, words):
@@ -363,6 +380,7 @@ def test_impossible_frames_are_refused(rng):
         ([one], [], HEADER, "0 payloads for 1 links"),
         ([one], [good[:, :9]], HEADER, r"\(1, 9\).*\(1, 10\)"),
         ([one], [good.astype(np.int64)], HEADER, "int64"),
+        ([one], [good.tobytes()], HEADER, "bytes"),
         ([one], [good], Header(1, form.SOUNDING, 1), "kind=0"),
         ([one], [good], Header(256, 1, 1), "source=256"),
         ([one], [good], Header(1, 1, 1 << 32), "number=4294967296"),
@@ -383,6 +401,13 @@ def test_unusable_captures_and_soft_bits_are_refused():
         demodulate(DEMO, bad[:0], link)
     with pytest.raises(FrameError, match="float64"):
         demodulate(DEMO, np.zeros(100), link)
+    with pytest.raises(FrameError, match="infinite"):
+        demodulate(DEMO, np.full(1000, 1e200 + 0j), link)
+    with pytest.raises(FrameError, match="full scale"):
+        demodulate(DEMO, np.full(1000, 1e10, np.complex64), link)
+    for begin in (-1, 1.5):
+        with pytest.raises(FrameError, match="begin="):
+            demodulate(DEMO, np.zeros(1000, np.complex64), link, begin=begin)
     with pytest.raises(FrameError, match=r"\(2, 7\)"):
         demodulate(DEMO, np.zeros(100, np.complex64), link, soft=np.zeros((2, 7), np.float32))
 

@@ -74,6 +74,8 @@ def test_values_compare_and_hash_by_content():
         ("pilot_count", 40),
         ("pilot_count", True),
         ("sample_rate_hz", 0.0),
+        ("sample_rate_hz", "1e6"),
+        ("sample_rate_hz", None),
         ("sample_rate_hz", float("nan")),
         ("sample_rate_hz", float("inf")),
         ("training_period", 0),
