@@ -76,6 +76,7 @@ BLEND_ERROR: Final = 3e-4
 BLOCKS: Final = (32, 512)
 MAX_DELAY_S: Final = 1.0
 MAX_SFO_PPM: Final = 1000.0
+MAX_GAIN_DB: Final = 300.0
 LARGEST: Final = 1e12
 
 
@@ -87,15 +88,22 @@ def free_space_loss_db(distance_m: float, frequency_hz: float) -> float:
 
 
 def log_distance_loss_db(distance_m: float, frequency_hz: float, exponent: float, *, reference_m: float = 1.0) -> float:
-    """Free space up to reference_m, then 10·exponent·log10(d/d0) dB more (T. S. Rappaport, 4.9.1)."""
-    _positive("distance_m", distance_m)
+    """Free space up to reference_m, then 10·exponent·log10(d/d0) dB more (T. S. Rappaport, 4.9.1).
+
+    SignalError unless all four are positive.
+    """
+    for field, value in (("distance_m", distance_m), ("exponent", exponent), ("reference_m", reference_m)):
+        _positive(field, value)
     beyond = max(distance_m / reference_m, 1.0)
     near = free_space_loss_db(min(distance_m, reference_m), frequency_hz)
     return float(near + 10 * exponent * np.log10(beyond))
 
 
 def noise_power_w(bandwidth_hz: float, noise_figure_db: float = 0.0, temperature_k: float = 290.0) -> float:
-    """Thermal noise k·T·B·F in watt."""
+    """Thermal noise k·T·B·F in watt; SignalError unless bandwidth and temperature are positive."""
+    _positive("bandwidth_hz", bandwidth_hz)
+    _positive("temperature_k", temperature_k)
+    _within("noise_figure_db", noise_figure_db, 0.0, MAX_GAIN_DB)
     return float(BOLTZMANN * temperature_k * bandwidth_hz * 10 ** (noise_figure_db / 10))
 
 
@@ -139,15 +147,15 @@ def propagate(
 
     Raises:
         SignalError: samples are empty, not one-dimensional or not finite; a number is not finite or out of
-            range (delay beyond a second, clock offset beyond 1000 ppm).
+            range (delay beyond a second, clock offset beyond 1000 ppm, gain beyond ±300 dB).
     """
     x = finite_samples(samples)
     _positive("sample_rate_hz", sample_rate_hz)
     _within("delay_s", delay_s, 0.0, MAX_DELAY_S)
     _within("sfo_ppm", sfo_ppm, -MAX_SFO_PPM, MAX_SFO_PPM)
-    for field, value in (("start_time_s", start_time_s), ("gain_db", gain_db), ("cfo_hz", cfo_hz)):
+    _within("gain_db", gain_db, -MAX_GAIN_DB, MAX_GAIN_DB)
+    for field, value in (("start_time_s", start_time_s), ("cfo_hz", cfo_hz), ("first_sample", first_sample)):
         _within(field, value, -LARGEST, LARGEST)
-    _within("first_sample", first_sample, -LARGEST, LARGEST)
     wanted = len(x) if count is None else count
     _within("count", wanted, 1, LARGEST)
     out = np.empty(wanted, np.complex64)

@@ -18,9 +18,13 @@ from testbed.radio import channel_kernels as kernels
 Samples = NDArray[np.complex64]
 
 
+# In dB, degrees and full scales alike: beyond any radio.
+MOST_IMPAIRED: Final = 90.0
+
+
 @dataclass(frozen=True)
 class Impairments:
-    """What a radio's front end does to its samples; the defaults are an ideal 12-bit radio.
+    """What a radio's front end does to its samples; the defaults are an ideal 12-bit radio. SignalError beyond a radio.
 
     Attributes:
         phase_noise_variance: rad², variance of the oscillator's phase step a sample; see `wiener_step_variance`.
@@ -39,8 +43,11 @@ class Impairments:
     def __post_init__(self) -> None:
         if not 0.0 <= self.phase_noise_variance <= 0.01:
             raise SignalError(f"phase_noise_variance = {self.phase_noise_variance} rad² must lie in 0…0.01")
-        if self.bits is not None and not 1 <= self.bits <= 16:
-            raise SignalError(f"bits = {self.bits} must lie in 1…16, or be None")
+        if self.bits is not None and self.bits not in range(1, 17):
+            raise SignalError(f"bits = {self.bits} must be a whole number from 1 to 16, or None")
+        for field in ("iq_gain_db", "iq_phase_deg", "dc"):
+            if not abs(getattr(self, field)) <= MOST_IMPAIRED:
+                raise SignalError(f"{field} = {getattr(self, field)} must be no larger than {MOST_IMPAIRED:g}")
 
 
 IDEAL: Final = Impairments(bits=None)
@@ -88,7 +95,8 @@ def receive_front_end(
 
 def finite_samples(samples: Samples) -> Samples:
     """Contiguous complex64 (n,), n ≥ 1, without NaN or infinity; SignalError for anything else."""
-    x = np.ascontiguousarray(samples, np.complex64)
+    with np.errstate(over="ignore"):  # infinite then
+        x = np.ascontiguousarray(samples, np.complex64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x.view(np.float32)).all():
         raise SignalError(f"samples of shape {x.shape} must be (n,) finite numbers, n ≥ 1")
     return x

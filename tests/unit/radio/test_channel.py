@@ -295,19 +295,30 @@ def test_what_is_impossible_is_refused(rng: np.random.Generator) -> None:
         propagate(x, link, sample_rate_hz=0.0)
     with pytest.raises(SignalError, match="delay_s = -1"):
         propagate(x, link, sample_rate_hz=1.0, delay_s=-1.0)
-    for field, value in (("sfo_ppm", 2000.0), ("cfo_hz", np.nan), ("first_sample", np.inf), ("count", 0)):
+    beyond = {"sfo_ppm": 2000.0, "cfo_hz": np.nan, "first_sample": np.inf, "gain_db": 1e3, "count": 0}
+    for field, value in beyond.items():
         with pytest.raises(SignalError, match=f"{field} = {value} must lie in"):
             propagate(x, link, sample_rate_hz=1.0, **{field: value})
-    for bad in (x[:0], x[None], x * np.complex64(complex(np.nan, 0))):
+    for bad in (x[:0], x[None], x * np.complex64(complex(np.nan, 0)), np.full(10, 1e200 + 0j)):
         with pytest.raises(SignalError, match="finite numbers"):
             propagate(bad, link, sample_rate_hz=1.0)
         with pytest.raises(SignalError, match="finite numbers"):
             receive_front_end(bad, IDEAL, 0.0, rng)
     with pytest.raises(SignalError, match="noise_power = -1"):
         receive_front_end(x, IDEAL, -1.0, rng)
-    with pytest.raises(SignalError, match="bits = 0"):
-        Impairments(bits=0)
+    for bits in (0, 17, 11.5):
+        with pytest.raises(SignalError, match=f"bits = {bits}"):
+            Impairments(bits=bits)  # type: ignore[arg-type]
+    for field, value in (("iq_gain_db", np.nan), ("iq_phase_deg", np.inf), ("dc", complex(0, np.nan))):
+        with pytest.raises(SignalError, match=field):
+            Impairments(**{field: value})
     with pytest.raises(SignalError, match="phase_noise_variance"):
         Impairments(phase_noise_variance=1.0)
     with pytest.raises(SignalError, match="distance_m"):
         free_space_loss_db(0.0, 1e9)
+    with pytest.raises(SignalError, match="exponent = nan"):
+        log_distance_loss_db(1.0, 1e9, np.nan)
+    with pytest.raises(SignalError, match="reference_m = 0"):
+        log_distance_loss_db(1.0, 1e9, 2.0, reference_m=0.0)
+    with pytest.raises(SignalError, match="bandwidth_hz = -1"):
+        noise_power_w(-1.0)
