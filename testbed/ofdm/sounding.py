@@ -33,7 +33,6 @@ class Sounded:
         estimates: (R, U) complex64 least-squares estimates in time order, each with error `noise`. Common phase
             and clock drift are taken out; delays count from the start of the receive window, where the first path
             comes `lead` samples late.
-        preamble: (U,) estimate from preamble and header alone, error noise/preamble_count.
         noise: noise variance on a subcarrier, from `degrees` complex degrees of freedom.
         cfo: carrier offset in subcarriers; sfo: how much faster the transmitter's sample clock runs, as a ratio.
         start: sample where the frame begins; middle: sample at which the common phase holds.
@@ -43,8 +42,6 @@ class Sounded:
 
     header: Header
     estimates: NDArray[np.complex64]
-    preamble: NDArray[np.complex64]
-    preamble_count: int
     noise: float
     degrees: float
     cfo: float
@@ -120,8 +117,6 @@ def _measure(grid: Grid, samples: Samples, looked: Survey, opening: Opening) -> 
     return Sounded(
         header=opening.header,
         estimates=(estimates * phase).astype(np.complex64),
-        preamble=(opening.ls * phase).astype(np.complex64),
-        preamble_count=opening.count,
         noise=(opening.noise * opening.degrees + scatter) / degrees,
         degrees=degrees,
         cfo=cfo,
