@@ -28,7 +28,8 @@ class Grid:
 
     Attributes:
         fft_size: N, subcarriers of the transform; 64…4096, a multiple of 16.
-        cyclic_prefix: samples before each symbol, 4…N/2; also the longest delay spread the receiver expects.
+        cyclic_prefix: samples before each symbol, 4…N/2. The receiver expects no longer channel, and listens from a
+            quarter of it before the first path: paths up to three quarters after that do no harm.
         occupied: number of used subcarriers (even), symmetric around the empty centre, or the band as
             (lowest, highest) subcarrier offset, both included; the centre (DC) always stays empty.
         pilot_count: used subcarriers that carry pilots instead of data; 4…occupied/6.
