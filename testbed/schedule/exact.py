@@ -1,6 +1,7 @@
 """The same problems as mixed-integer linear programs, for oracles and figures, by other people's solvers.
 
-Solvers work to tolerances of 1e-6 or so: what they return is checked, and priced again, by the caller's own sums.
+Solvers work to tolerances of 1e-6 or so. Energies are therefore given to them in units near 1, a set that meets its
+QoS only within the tolerance is forbidden and the program solved again, and what is returned is priced by our own sums.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SOLVERS = ("highs", "cbc")
 Model = Any
 """A `pulp.LpProblem`, which carries no types."""
 
+Solver = Any
+"""A solver of PuLP."""
+
 Holders = dict[tuple[int, int, int], Any]
 """(source, expert, subcarrier) → variable."""
 
@@ -35,7 +39,7 @@ Pairs = dict[tuple[int, int], list[int]]
 """(source, expert) → the subcarriers that its link may hold."""
 
 
-def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0) -> Any:  # noqa: ANN401
+def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0) -> Solver:
     """A PuLP solver, silent, on one core: "highs" or "cbc"."""
     import pulp  # slow to import, and only oracles need it
 
@@ -48,7 +52,7 @@ def solver_named(name: str, time_limit_s: float | None = None, gap: float = 0.0)
         return make(msg=False, timeLimit=time_limit_s, gapRel=gap, threads=1)
 
 
-def _solve(model: Model, solver: Any) -> None:  # noqa: ANN401
+def _solve(model: Model, solver: Solver) -> None:
     """Solve; what solvers print in spite of being told not to goes to standard error, which no program reads."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -58,6 +62,34 @@ def _solve(model: Model, solver: Any) -> None:  # noqa: ANN401
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _solve_strictly(model: Model, x: Choices, solver: Solver, score: Floats, need: Floats) -> Bools:
+    """Solve until every token that `model` serves meets its need by our own sums; returns the sets (N, K).
+
+    A set that falls short is forbidden with all its parts: the token must use an expert outside it. Tokens of no need
+    are not checked. The sets mean nothing unless the model ends with a solution.
+    """
+    import pulp
+
+    while True:
+        _solve(model, solver)
+        chosen = np.zeros(score.shape, dtype=np.bool_)
+        if any(v.value() is None for v in x.values()) or pulp.LpStatus[model.status] == "Infeasible":
+            return chosen
+        for (n, j), v in x.items():
+            chosen[n, j] = v.value() > 0.5
+        short = np.flatnonzero((score * chosen).sum(axis=1) < need).tolist()
+        if not short:
+            return chosen
+        for n in short:
+            model += pulp.lpSum(v for (k, j), v in x.items() if k == n and not chosen[n, j]) >= 1
+
+
+def _unit(energy: Floats) -> float:
+    """The mean of the positive finite energies, which makes the numbers of a program near 1; 1 if there are none."""
+    counted = energy[(energy > 0) & np.isfinite(energy)]
+    return float(counted.mean()) if counted.size else 1.0
 
 
 def select_exact(
@@ -71,15 +103,14 @@ def select_exact(
 
     usable = np.flatnonzero(np.isfinite(energy_j))
     model = pulp.LpProblem("selection", pulp.LpMinimize)
-    x = {int(j): model.add_variable(f"x_{j}", cat="Binary") for j in usable}
-    model += pulp.lpSum(float(energy_j[j]) * x[j] for j in x)
-    model += pulp.lpSum(float(score[j]) * x[j] for j in x) >= qos
+    x = {(0, int(j)): model.add_variable(f"x_{j}", cat="Binary") for j in usable}
+    unit, need = _unit(energy_j), qos - QOS_TOLERANCE
+    model += pulp.lpSum(float(energy_j[j] / unit) * v for (_, j), v in x.items())
+    model += pulp.lpSum(float(score[j]) * v for (_, j), v in x.items()) >= need
     model += pulp.lpSum(x.values()) <= max_experts
-    _solve(model, solver_named(solver))
+    chosen = _solve_strictly(model, x, solver_named(solver), score[None], np.array([need]))[0]
     if pulp.LpStatus[model.status] != "Optimal":
         raise ProblemError(f"qos = {qos}: no {max_experts} reachable experts bring this score sum")
-    chosen = np.zeros(len(score), dtype=np.bool_)
-    chosen[[j for j in x if x[j].value() > 0.5]] = True
     return chosen, float(energy_j[chosen].sum())
 
 
@@ -95,17 +126,17 @@ def jesa_exact(
     import pulp
 
     floor = select_at(problem, pair_prices(problem, best_hops(problem)))
-    model, x = _joint_model(problem, floor)
+    unit = _unit(floor.energy_j)
+    model, x = _joint_model(problem, floor, unit)
     engine = solver_named(solver, time_limit_s, gap)
-    _solve(model, engine)
+    selected = _solve_strictly(model, x, engine, problem.score, _asked(problem, floor))
     status = pulp.LpStatus[model.status]
     bound = float(floor.bound_j.sum())
     if any(v.value() is None for v in x.values()) or status == "Infeasible":
         nobody = np.zeros(problem.score.shape, dtype=np.bool_)
         return decide(problem, nobody, bound, floor.relaxed | True, Status.SCARCE)
-    selected = _chosen(problem, x)
     if solver == "highs":
-        bound = max(bound, float(model.solverModel.getInfo().mip_dual_bound))
+        bound = max(bound, unit * float(model.solverModel.getInfo().mip_dual_bound))
     done = status == "Optimal" and model.sol_status == pulp.LpSolutionOptimal
     ended = (Status.OPTIMAL if gap == 0 else Status.WITHIN_GAP) if done else Status.TIME_LIMIT
     return decide(problem, selected, bound, floor.relaxed, ended)
@@ -114,35 +145,39 @@ def jesa_exact(
 def feasible_choice(problem: Problem, floor: Selection) -> Bools | None:
     """Any selection that meets every QoS and can be served, (N, K) bool; None if there is none.
 
-    floor is the relaxation: tokens relaxed there keep their set. Only whether a pair is used matters here, so one
-    variable a pair and subcarrier is enough.
+    floor is the relaxation: tokens relaxed there keep their set. Only whether a pair is used matters here. Which
+    subcarriers serve the used pairs need not be whole: where parts of subcarriers suffice, whole ones do (Birkhoff).
     """
     import pulp
 
     model = pulp.LpProblem("feasible", pulp.LpMinimize)
     reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
     x = _add_choices(model, problem, floor, reachable)
-    for hop in range(len(problem.phases)):
-        z, pairs = _add_holders(model, problem, reachable, hop)
-        for i, j in pairs:
-            served = pulp.lpSum(z[i, j, m] for m in pairs[i, j])
-            for n in np.flatnonzero(problem.source == i):
-                model += x[int(n), j] <= served
-    _solve(model, solver_named("highs"))
-    if pulp.LpStatus[model.status] != "Optimal":
-        return None
-    return _chosen(problem, x)
+    hops = [_add_holders(model, problem, reachable, hop, "Continuous") for hop in range(len(problem.phases))]
+    for i, j in hops[0][1]:
+        used = model.add_variable(f"used_{i}_{j}", cat="Binary")
+        for z, pairs in hops:
+            model += pulp.lpSum(z[i, j, m] for m in pairs[i, j]) >= used
+        for n in np.flatnonzero(problem.source == i):
+            model += x[int(n), j] <= used
+    chosen = _solve_strictly(model, x, solver_named("highs"), problem.score, _asked(problem, floor))
+    return chosen if pulp.LpStatus[model.status] == "Optimal" else None
 
 
-def _joint_model(problem: Problem, floor: Selection) -> tuple[Any, Choices]:
+def _asked(problem: Problem, floor: Selection) -> Floats:
+    """(N,) score sum that each token must reach; nothing for relaxed ones."""
+    return np.where(floor.relaxed, -np.inf, problem.needs)
+
+
+def _joint_model(problem: Problem, floor: Selection, unit: float) -> tuple[Any, Choices]:
     import pulp
 
     model = pulp.LpProblem("joint", pulp.LpMinimize)
     reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
     x = _add_choices(model, problem, floor, reachable)
-    cost = [float(problem.compute_energy_j[j]) * v for (_, j), v in x.items()]
+    cost = [float(problem.compute_energy_j[j] / unit) * v for (_, j), v in x.items()]
     for hop in range(len(problem.phases)):
-        cost += _add_phase(model, problem, reachable, x, hop)
+        cost += _add_phase(model, problem, reachable, x, hop, unit)
     model.setObjective(pulp.lpSum(cost))
     return model, x
 
@@ -160,13 +195,14 @@ def _add_choices(model: Model, problem: Problem, floor: Selection, reachable: Bo
             for j, v in mine.items():
                 model += v == int(floor.selected[n, j])
             continue
-        need = float(problem.required[n]) - QOS_TOLERANCE
-        model += pulp.lpSum(float(problem.score[n, j]) * v for j, v in mine.items()) >= need
+        model += pulp.lpSum(float(problem.score[n, j]) * v for j, v in mine.items()) >= float(problem.needs[n])
         model += pulp.lpSum(mine.values()) <= problem.max_experts
     return x
 
 
-def _add_holders(model: Model, problem: Problem, reachable: Bools, hop: int) -> tuple[Holders, Pairs]:
+def _add_holders(
+    model: Model, problem: Problem, reachable: Bools, hop: int, kind: str = "Binary"
+) -> tuple[Holders, Pairs]:
     """Variables z_lm of one phase, each link and each subcarrier at most once; returns them and the links' choices."""
     import pulp
 
@@ -176,7 +212,7 @@ def _add_holders(model: Model, problem: Problem, reachable: Bools, hop: int) -> 
     used = [(i, j) for i, j in product(busy, range(K)) if i != j and reachable[i, j]]
     pairs = {(i, j): _best(cost[i, j] if hop == 0 else cost[j, i], len(used)) for i, j in used}
     held = [(i, j, m) for (i, j), best in pairs.items() for m in best]
-    z: Holders = {(i, j, m): model.add_variable(f"z{hop}_{i}_{j}_{m}", cat="Binary") for i, j, m in held}
+    z: Holders = {(i, j, m): model.add_variable(f"z{hop}_{i}_{j}_{m}", 0, 1, kind) for i, j, m in held}
     holders: dict[int, list[Any]] = {}
     for (_, _, m), v in z.items():
         holders.setdefault(m, []).append(v)
@@ -187,8 +223,8 @@ def _add_holders(model: Model, problem: Problem, reachable: Bools, hop: int) -> 
     return z, pairs
 
 
-def _add_phase(model: Model, problem: Problem, reachable: Bools, x: Choices, hop: int) -> list[Any]:
-    """Variables and constraints of one phase; returns the terms of its energy."""
+def _add_phase(model: Model, problem: Problem, reachable: Bools, x: Choices, hop: int, unit: float) -> list[Any]:
+    """Variables and constraints of one phase; returns the terms of its energy, in units."""
     import pulp
 
     K = problem.nodes
@@ -202,15 +238,8 @@ def _add_phase(model: Model, problem: Problem, reachable: Bools, x: Choices, hop
             model += pulp.lpSum(y.values()) == x[int(n), j]
             for m, v in y.items():
                 model += v <= z[i, j, m]
-                terms.append(float(link[m]) * v)
+                terms.append(float(link[m] / unit) * v)
     return terms
-
-
-def _chosen(problem: Problem, x: Choices) -> Bools:
-    selected = np.zeros(problem.score.shape, dtype=np.bool_)
-    for (n, j), v in x.items():
-        selected[n, j] = v.value() > 0.5
-    return selected
 
 
 def _best(cost: Floats, count: int) -> list[int]:

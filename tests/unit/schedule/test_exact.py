@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from testbed.errors import ProblemError
 from testbed.schedule.baselines import lower_bound
 from testbed.schedule.exact import feasible_choice, jesa_exact, select_exact
 from testbed.schedule.jesa import jesa
+from testbed.schedule.problem import Problem
 from testbed.schedule.serve import best_hops, pair_prices, select_at
 from testbed.schedule.status import Status
 from tests.reference.schedule_joint import every_choice
@@ -52,6 +55,34 @@ def test_any_feasible_choice_meets_every_qos(rng: np.random.Generator) -> None:
     assert np.all(((problem.score * chosen).sum(axis=1) >= 0.4 - 1e-9) | floor.relaxed)
     busy = {(int(i), int(j)) for i, j in zip(problem.source[np.nonzero(chosen)[0]], np.nonzero(chosen)[1], strict=True)}
     assert len({pair for pair in busy if pair[0] != pair[1]}) <= 4
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+def test_no_set_passes_that_meets_its_qos_only_within_a_tolerance(solver: str) -> None:
+    score = np.array([0.4, 0.6 - 2e-8, 2e-8])
+    chosen, _ = select_exact(score, np.ones(3), 1.0, 3, solver=solver)
+    assert chosen.all()
+    two_links = Problem(
+        score=score[None], source=[0], rate_bps=np.full((3, 3, 1), 1e6), payload_bits=1e5, tx_power_w=1e-2,
+        compute_energy_j=np.ones(3), qos=1.0, max_experts=3,
+    )  # fmt: skip
+    for found in (jesa(two_links), jesa_exact(two_links, solver=solver)):
+        assert found.status is Status.SCARCE
+    assert jesa_exact(replace(two_links, rate_bps=np.full((3, 3, 2), 1e6)), solver=solver).selected.all()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_unit_of_energy_does_not_matter(rng: np.random.Generator, scale: float) -> None:
+    problem = draw(rng, K=4, M=9, N=6, D=2, qos=0.45)
+    scaled = replace(
+        problem, payload_bits=problem.payload_bits * scale, compute_energy_j=problem.compute_energy_j * scale
+    )
+    best, found = jesa_exact(problem), jesa_exact(scaled)
+    assert found.total_energy_j == pytest.approx(scale * best.total_energy_j, rel=1e-9)
+    assert found.bound_j == pytest.approx(scale * best.bound_j, rel=1e-6)
+    score, energy = problem.score[0], rng.lognormal(size=4)
+    spent = select_exact(score, energy * scale, 0.45, 2)[1]
+    assert spent == pytest.approx(scale * select_exact(score, energy, 0.45, 2)[1], rel=1e-9)
 
 
 def test_unknown_solvers_and_hopeless_tokens_are_refused() -> None:
