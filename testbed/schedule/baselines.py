@@ -12,7 +12,7 @@ from testbed.errors import ProblemError
 from testbed.schedule.arrays import Bools, Floats, Ints
 from testbed.schedule.jesa import jesa
 from testbed.schedule.problem import Decision, Problem
-from testbed.schedule.serve import best_hops, decide, hop_prices, pair_prices, select_at
+from testbed.schedule.serve import best_hops, decide, hop_prices, link_prices, pair_prices, select_at
 from testbed.schedule.shed import served_somewhere, shed
 from testbed.schedule.status import Status
 
@@ -27,8 +27,9 @@ def top_k(problem: Problem, k: int) -> Decision:
 
 def channel_only(problem: Problem, k: int | None = None) -> Decision:
     """The k experts that cost least to reach (D by default), blind to scores: the communication-only extreme."""
-    price = _reachable_prices(problem) - problem.compute_energy_j
-    price[~np.isfinite(price)] = np.inf
+    link = link_prices(best_hops(problem))
+    link[:, ~np.isfinite(problem.compute_energy_j)] = np.inf
+    price = link[problem.source]
     return _ruled(problem, _first(np.argsort(price, axis=1, kind="stable"), price, k or problem.max_experts))
 
 

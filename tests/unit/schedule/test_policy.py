@@ -1,5 +1,7 @@
 """Every policy on the same problems: legal decisions, honest energies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,16 @@ def test_runnable_and_honest(rng, name, hops, M):
 @pytest.mark.parametrize("name", POLICIES)
 def test_no_tokens_no_energy(rng, name):
     assert schedule(problem(rng, N=0), name).total_energy_j == 0.0
+
+
+def test_the_channel_alone_decides_for_channel_only(rng):
+    """Also beside computing energies that would swallow those of the links, and never for a node without an expert."""
+    posed = replace(problem(rng), compute_energy_j=np.array([1e9, np.inf, 1e9, 1e9]))
+    link = posed.phases[0].price[:, 0].reshape(4, 4)
+    np.fill_diagonal(link, 0.0)
+    link[:, 1] = np.inf
+    best = np.argsort(link, axis=1)[posed.source, :2]
+    assert (np.sort(best) == np.array([np.flatnonzero(s) for s in schedule(posed, "channel-only").selected])).all()
 
 
 def test_unknown_name_lists_the_choices(rng):
