@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from testbed.schedule.arrays import Bools
+from testbed.schedule.arrays import Bools, Floats
 from testbed.schedule.problem import Problem
 from testbed.schedule.select import Selection
 from testbed.schedule.serve import allocate, best_hops, link_prices, loads, pair_prices, select_at
 
 
 def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
-    """Take dead links, then the lightest, out of a selection until the rest can be served.
+    """Take dead pairs, then the lightest, out of a selection until the rest can be served.
 
     A token that loses all its experts stays with its own. Returns (selection, tokens that lost an expert).
     """
     kept = selected.copy()
-    usable = served_somewhere(problem)
-    for i, j in np.argwhere(~usable):
+    price = pair_prices(problem, best_hops(problem))
+    for i, j in np.argwhere(~served_somewhere(problem)):
         kept[problem.source == i, j] = False
     while True:
         _stay_home(problem, kept)
@@ -25,12 +25,12 @@ def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
         np.fill_diagonal(load, 0.0)
         if not any(a.unserved for a in allocate(problem, load)):
             return kept, np.asarray((selected & ~kept).any(axis=1))
-        i, j = np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape)
+        i, j = _lightest(load, price)
         kept[problem.source == i, j] = False
 
 
 def give_up(problem: Problem, floor: Selection) -> tuple[Bools, Bools]:
-    """When no choice meets every QoS: close the lightest links and choose again, until the rest can be served.
+    """When no choice meets every QoS: close the lightest pairs and choose again, until the rest can be served.
 
     A token that misses its QoS takes its Top-D of what is open. Returns (selection, tokens that fell short).
     """
@@ -42,7 +42,14 @@ def give_up(problem: Problem, floor: Selection) -> tuple[Bools, Bools]:
         if not any(a.unserved for a in allocate(problem, load)):
             changed = floor.relaxed & (chosen.selected != floor.selected).any(axis=1)
             return chosen.selected, (chosen.relaxed & ~floor.relaxed) | changed
-        price[np.unravel_index(np.argmin(np.where(load > 0, load, np.inf)), load.shape)] = np.inf
+        price[_lightest(load, price)] = np.inf
+
+
+def _lightest(load: Floats, price: Floats) -> tuple[int, int]:
+    """The pair that carries the fewest tokens; of equal ones the dearest, so that numbers of nodes decide nothing."""
+    fewest = load == load[load > 0].min()
+    i, j = np.unravel_index(np.argmax(np.where(fewest, price, -np.inf)), load.shape)
+    return int(i), int(j)
 
 
 def served_somewhere(problem: Problem) -> Bools:

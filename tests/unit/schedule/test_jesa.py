@@ -98,10 +98,15 @@ def test_both_methods_are_monotone_and_full_is_never_worse(rng: np.random.Genera
         assert full.bound_j <= full.total_energy_j
 
 
-def test_the_order_of_tokens_and_of_nodes_does_not_change_the_energy(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("M", "scarce"), [(20, False), (2, True)])
+def test_the_order_of_tokens_and_of_nodes_does_not_change_the_energy(
+    rng: np.random.Generator, M: int, scarce: bool
+) -> None:
     for _ in range(10):
-        problem = draw(rng, K=5, M=20, N=10, D=2)
-        energy = jesa(problem).total_energy_j
+        problem = draw(rng, K=5, M=M, N=10, D=2)
+        found = jesa(problem)
+        assert (found.status is Status.SCARCE) == scarce
+        energy = found.total_energy_j
         tokens, nodes = rng.permutation(10), rng.permutation(5)
         shuffled = replace(problem, score=problem.score[tokens], source=problem.source[tokens])
         assert jesa(shuffled).total_energy_j == pytest.approx(energy, rel=1e-9)
