@@ -175,18 +175,20 @@ class Campaign(Table):
 
     def _check_radios(self) -> None:
         radio = self.radio
-        if radio.addresses is not None and len(set(radio.addresses)) != self.nodes.count:
+        if radio.addresses is None:
+            if radio.address != VIRTUAL:
+                check_address(radio.address)
+            if radio.address.startswith("pluto:"):
+                raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
+            return
+        if len(set(radio.addresses)) != self.nodes.count:
             raise ValueError(
                 f"radio.addresses names {len(set(radio.addresses))} radios for nodes.count = {self.nodes.count}"
             )
-        for address in radio.addresses or [radio.address]:
-            if address != VIRTUAL:
-                check_address(address)
-        named = radio.addresses or []
-        if any(address.startswith("replay:") for address in [*named, radio.address if named else ""]):
-            raise ValueError("replay: stands for all radios: name the recorded run as radio.address, and no addresses")
-        if radio.addresses is None and radio.address.startswith("pluto:"):
-            raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
+        one_each = [check_address(address) for address in radio.addresses if address != VIRTUAL]
+        for address in [*radio.addresses, *([] if radio.address.startswith("sim:") else [radio.address])]:
+            if address not in one_each or not address.startswith("pluto:"):
+                raise ValueError(f"{address} stands for all radios: name it as radio.address, and no addresses")
 
     def compute_energy_j(self) -> list[float]:
         """(K,) joule a token."""

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from testbed.agents.assemble import check, local_node, transmit_permit
+from testbed.agents.assemble import check, local_node, node_permit
 from testbed.agents.ether import RemoteEther
 from testbed.agents.guard import Post, run_guard
 from testbed.agents.iq import recorded
@@ -113,7 +113,7 @@ def _radio(campaign: Campaign, setup: Setup, post: Post, stack: ExitStack) -> Ra
     ether = None
     if setup.air is not None:
         ether = RemoteEther(stack.enter_context(Client(setup.air, client_keys(post.keys, post.index, "air"))))
-    permit = transmit_permit(campaign)
+    permit = node_permit(campaign)
     return open_radio(setup.radio, unit=post.index, ether=ether, permit=permit, options=setup.options)
 
 

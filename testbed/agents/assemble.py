@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.campaign import VIRTUAL, Campaign
-from testbed.errors import CampaignError
+from testbed.errors import CampaignError, TransmitRefused
 from testbed.experts.model import Model, load_model, part_for
 from testbed.experts.payload import payload_bytes
 from testbed.experts.text import CHOICES, draw_passages, draw_questions
@@ -21,13 +21,15 @@ from testbed.ofdm.grid import Grid
 from testbed.plan import RoundSettings
 from testbed.radio.air import AirSettings, thermal_noise_dbm
 from testbed.radio.base import Radio, RadioSettings
-from testbed.radio.guard import TransmitPermit
+from testbed.radio.guard import TransmitPermit, check_transmit
 from testbed.radio.tape import Informed, nobody
 from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
 from testbed.worker import Shelf, Worker, WorkerSettings
 
 CHECKSUM_BITS = 32
+VIRTUAL_AIR = TransmitPermit(bands_hz=((0.0, 1e12),), cabled=True, highest_gain_db=0.0)
+"""Nothing is radiated there."""
 
 
 def check(campaign: Campaign) -> Model:
@@ -57,6 +59,17 @@ def check(campaign: Campaign) -> Model:
     return model
 
 
+def forbidden(campaign: Campaign) -> str | None:
+    """Why the real radios of a campaign will not transmit; None where they may, or where none is real."""
+    if campaign.radio.addresses is None:
+        return None
+    try:
+        check_transmit(transmit_permit(campaign), radio_settings(campaign))
+    except TransmitRefused as error:
+        return f"radio.permit: {error}"
+    return None
+
+
 def notes(campaign: Campaign, model: Model) -> list[str]:
     """What a person should know before the run, in sentences."""
     K, M = campaign.nodes.count, campaign.ofdm_grid().data.size
@@ -65,6 +78,8 @@ def notes(campaign: Campaign, model: Model) -> list[str]:
         found.append(f"{links} directed links share {M} data subcarriers: in a phase at most {M} links can be served")
     if model.experts > K:
         found.append(f"nodes hold {K} of the model's {model.experts} experts; the gate chooses among these alone")
+    if words := forbidden(campaign):
+        found.append(f"its radios will not transmit: {words}")
     return found
 
 
@@ -118,13 +133,16 @@ def subcarrier_dbm(campaign: Campaign, grid: Grid) -> float:
 
 
 def transmit_permit(campaign: Campaign) -> TransmitPermit:
-    """What radios may transmit: what the campaign says, and anything for virtual ones, which radiate nothing."""
+    """What the campaign allows real radios to transmit, around the band that its grid occupies."""
     grid, radio = campaign.ofdm_grid(), campaign.radio
     permit = TransmitPermit(**radio.permit.model_dump(), full_scale_dbm=radio.full_scale_dbm)
     occupied_hz = float((np.abs(grid.offsets).max() * 2 + 1) * grid.spacing_hz)
-    if radio.address != VIRTUAL:
-        return replace(permit, bands_hz=tuple(permit.bands_hz), occupied_hz=occupied_hz)
-    return TransmitPermit(bands_hz=((0.0, 1e12),), cabled=True, highest_gain_db=0.0)
+    return replace(permit, bands_hz=tuple(permit.bands_hz), occupied_hz=occupied_hz)
+
+
+def node_permit(campaign: Campaign) -> TransmitPermit:
+    """What the nodes of a run may transmit: as the campaign says, and anything where the run starts virtual units."""
+    return VIRTUAL_AIR if campaign.radio.address == VIRTUAL else transmit_permit(campaign)
 
 
 def air_settings(campaign: Campaign) -> AirSettings:

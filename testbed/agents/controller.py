@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from testbed.agents.assemble import check, notes, round_settings
+from testbed.agents.assemble import check, forbidden, notes, round_settings
 from testbed.agents.calibrated import calibrated
 from testbed.agents.conduct import conduct
 from testbed.agents.iq import is_replay
@@ -19,6 +19,7 @@ from testbed.agents.remote import check_keys, remote_fleet
 from testbed.agents.stopping import Stopping
 from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
 from testbed.campaign import Campaign
+from testbed.errors import CampaignError
 from testbed.experts.model import Model
 from testbed.node import CONSTELLATION_POINTS
 from testbed.outcome import RoundRecord, Summary
@@ -79,6 +80,8 @@ def plan_run(campaign: Campaign, out: Path, *, in_process: bool) -> Plan:
         CampaignError, ModelError: it cannot be run.
     """
     model = check(campaign)
+    if in_process and not radio_words(campaign).startswith(("sim:", "replay:")):
+        raise CampaignError(f"in one process radios are sim: or replay:, not {radio_words(campaign)}: run processes")
     grid, rounds = campaign.ofdm_grid(), campaign.passes * model.layers
     tx_w = round_settings(campaign, model).full_band_power_w
     tokens = campaign.nodes.count * campaign.nodes.tokens
@@ -117,10 +120,13 @@ def execute(
         tell: told of pauses, and of a disk that fills up.
 
     Raises:
+        CampaignError: its real radios may not transmit.
         TestbedError: agents, radios or the disk failed; what was recorded stays readable.
         KeyboardInterrupt: the second Ctrl+C.
     """
     campaign, start = plan.campaign, time.monotonic()
+    if words := forbidden(campaign):
+        raise CampaignError(words)
     refuse_if_latched(key_folder())
     if not plan.in_process:
         check_keys(campaign)

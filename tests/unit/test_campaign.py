@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.agents.assemble import check
+from testbed.agents.assemble import check, node_permit, radio_settings, transmit_permit
+from testbed.agents.controller import execute, plan_run
 from testbed.campaign import Campaign, load_campaign
-from testbed.errors import AddressError, CampaignError, ModelError
+from testbed.errors import AddressError, CampaignError, ModelError, TransmitRefused
+from testbed.radio.guard import check_transmit
 
 DEMO = Path(__file__).parents[2] / "measurements" / "demo" / "campaign.toml"
 
@@ -99,10 +101,46 @@ def test_questions_come_in_fours_and_fit(overrides: dict[str, object], words: st
         load_campaign(None, overrides)
 
 
-def test_a_replay_stands_for_all_radios() -> None:
-    for radio in (
-        {"address": "replay:x", "addresses": [f"pluto:ip:10.0.0.{k}" for k in range(4)]},
+PLUTOS = [f"pluto:ip:10.0.0.{k}" for k in range(4)]
+PERMITTED: dict[str, object] = {"radio.permit": {"bands_hz": [[2.4e9, 2.5e9]], "cabled": True}}
+
+
+@pytest.mark.parametrize(
+    "radio",
+    [
+        {"address": "replay:x", "addresses": PLUTOS},
+        {"address": "virtual-pluto", "addresses": PLUTOS},
         {"addresses": [f"replay:{k}" for k in range(4)]},
-    ):
-        with pytest.raises(CampaignError, match=r"name the recorded run as radio\.address"):
-            load_campaign(None, {f"radio.{key}": value for key, value in radio.items()})
+        {"addresses": [*PLUTOS[:3], "virtual-pluto"]},
+        {"addresses": [*PLUTOS[:3], "sim:"]},
+    ],
+)
+def test_what_is_simulated_stands_for_all_radios(radio: dict[str, object]) -> None:
+    with pytest.raises(CampaignError, match=r"stands for all radios: name it as radio\.address"):
+        load_campaign(None, {f"radio.{key}": value for key, value in radio.items()})
+
+
+def test_only_units_that_a_run_starts_itself_need_no_permit() -> None:
+    virtual = load_campaign(None, {"radio.address": "virtual-pluto"})
+    check_transmit(node_permit(virtual), radio_settings(virtual))
+    with pytest.raises(TransmitRefused):  # what `doctor` and `calibrate` are pointed at may be real
+        check_transmit(transmit_permit(virtual), radio_settings(virtual))
+    real = load_campaign(None, PERMITTED | {"radio.addresses": PLUTOS})
+    assert node_permit(real) == transmit_permit(real)
+
+
+def test_a_run_on_real_radios_is_refused_before_it_starts_unless_they_may_transmit(tmp_path: Path) -> None:
+    silent = load_campaign(None, {"radio.addresses": PLUTOS})
+    plan = plan_run(silent, tmp_path, in_process=False)
+    assert any("will not transmit" in note for note in plan.notes)
+    with pytest.raises(CampaignError, match=r"radio\.permit: no transmit band is named"):
+        execute(plan, ["test"], lambda record: None)
+    assert not any(tmp_path.iterdir())
+    permitted = plan_run(load_campaign(None, PERMITTED | {"radio.addresses": PLUTOS}), tmp_path, in_process=False)
+    assert not any("will not transmit" in note for note in permitted.notes)
+
+
+@pytest.mark.parametrize("radio", [{"radio.addresses": PLUTOS}, {"radio.address": "virtual-pluto"}])
+def test_real_radios_are_not_simulated_in_one_process_instead(radio: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(CampaignError, match="in one process radios are sim: or replay:"):
+        plan_run(load_campaign(None, PERMITTED | radio), tmp_path, in_process=True)
