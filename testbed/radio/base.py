@@ -7,6 +7,7 @@ is long enough. Leaving the `with` block silences the radio on every way out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -32,9 +33,12 @@ class RadioSettings:
     receive_gain_db: float = 30.0
 
     def __post_init__(self) -> None:
-        if not self.sample_rate_hz > 0:
+        for name in ("sample_rate_hz", "centre_hz", "receive_gain_db"):
+            if not math.isfinite(getattr(self, name)):
+                raise RadioError(f"{name} = {getattr(self, name)} must be a finite number")
+        if self.sample_rate_hz <= 0:
             raise RadioError(f"sample_rate_hz = {self.sample_rate_hz} must be positive")
-        if not self.centre_hz > 0:
+        if self.centre_hz <= 0:
             raise RadioError(f"centre_hz = {self.centre_hz} must be positive")
         if self.transmit_gain_db > 0:
             raise RadioError(f"transmit_gain_db = {self.transmit_gain_db} must not exceed 0 (full power)")

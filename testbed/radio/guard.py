@@ -75,6 +75,8 @@ def _check_band(permit: TransmitPermit, settings: RadioSettings) -> None:
 
 
 def _check_power(permit: TransmitPermit, settings: RadioSettings) -> None:
+    if not math.isfinite(settings.transmit_gain_db):
+        raise TransmitRefused(f"transmit_gain_db = {settings.transmit_gain_db} must be a finite number")
     if not settings.transmit_gain_db <= permit.highest_gain_db:
         raise TransmitRefused(
             f"transmit_gain_db = {settings.transmit_gain_db} exceeds highest_gain_db = {permit.highest_gain_db}"

@@ -31,6 +31,7 @@ def test_a_cabled_signal_within_its_band_may_go() -> None:
         (CABLED, replace(SETTINGS, centre_hz=2.4825e9), "2484.5"),
         (CABLED, replace(SETTINGS, transmit_gain_db=-5.0), "highest_gain_db"),
         (CABLED, replace(SETTINGS, transmit_gain_db=float("nan")), "transmit_gain_db"),
+        (CABLED, replace(SETTINGS, transmit_gain_db=float("-inf")), "transmit_gain_db = -inf"),
         (replace(CABLED, occupied_hz=5e6), SETTINGS, "occupied_hz"),
         (replace(CABLED, occupied_hz=0.0), SETTINGS, "occupied_hz"),
         (replace(CABLED, highest_eirp_dbm=-20.0), SETTINGS, r"lower transmit_gain_db by 7\.00 dB"),
