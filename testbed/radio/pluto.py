@@ -29,6 +29,8 @@ from testbed.radio.quiet import keep_quiet, let_go
 
 LARGEST_BLOCK: Final = (1 << 24) - 4096
 """Samples; the kernel module gives 64 MiB."""
+SLOWEST_TRANSFER: Final = 1e6
+"""Samples a second over a bad USB 2 link."""
 TRANSMIT_CODES: Final = 32767
 RECEIVE_CODES: Final = 2048
 STATUS_REGISTER: Final = 0x80000088
@@ -42,6 +44,17 @@ def silence_context(context: Any) -> None:  # noqa: ANN401
         RadioError: it did not work.
     """
     Attributes(context).carry_out((*steps.mute_steps(), steps.power_step(off=True)))
+
+
+@contextlib.contextmanager
+def _patience(context: Any, seconds: float) -> Iterator[None]:  # noqa: ANN401
+    """Answers may take so much longer for a while; afterwards a unit that hangs is noticed as soon as before."""
+    context.set_timeout(round(1000 * (CALL_TIMEOUT_S + seconds)))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # a broken connection is told by what was asked of it
+            context.set_timeout(round(1000 * CALL_TIMEOUT_S))
 
 
 def make_quiet(address: str) -> None:
@@ -132,15 +145,16 @@ class PlutoRadio:
         wave = checked_samples(samples)
         settings = self._tuned()
         check_transmit(self._permit, settings)
-        if wave.size > LARGEST_BLOCK:
-            raise RadioError(f"{wave.size} samples exceed the {LARGEST_BLOCK} of a Pluto's memory: send fewer")
+        times = 1 + wave.size % 2  # blocks are even
+        if times * wave.size > LARGEST_BLOCK:
+            raise RadioError(f"{wave.size} samples exceed the {LARGEST_BLOCK // times} of a Pluto's memory: send fewer")
         codes = np.rint(wave * np.float32(TRANSMIT_CODES))
         with self._lock, self._silent_on_failure():
             self.silence()
             self._tune_again()
             self._live.tx_cyclic_buffer = True
-            with failing(f"{self._uri}: transmit"):
-                self._live.tx(np.tile(codes, 1 + codes.size % 2))
+            with failing(f"{self._uri}: transmit"), _patience(self._live.ctx, times * wave.size / SLOWEST_TRANSFER):
+                self._live.tx(np.tile(codes, times))
             self._attributes.carry_out((steps.power_step(off=False), steps.gain_step(settings.transmit_gain_db)))
             self._curfew = threading.Timer(self._permit.longest_airtime_s, self.silence)
             self._curfew.daemon = True
@@ -293,8 +307,7 @@ class PlutoRadio:
         seconds = count / settings.sample_rate_hz
         sdr = self._live
         receiver = sdr.ctx.find_device(steps.RECEIVER)
-        with failing(f"{self._uri}: receive"):
-            sdr.ctx.set_timeout(round(1000 * (CALL_TIMEOUT_S + 2 * seconds)))
+        with failing(f"{self._uri}: receive"), _patience(sdr.ctx, 2 * seconds):  # the unit itself gets half of it
             receiver.set_kernel_buffers_count(1)
             receiver.reg_write(STATUS_REGISTER, OVERFLOW_BIT)
             sdr.rx_buffer_size = count
@@ -308,7 +321,7 @@ class PlutoRadio:
     def _gain_db(self, settings: RadioSettings) -> float:
         """In force: as set, or as the unit found it."""
         if self._options.gain_mode == "manual":
-            return settings.receive_gain_db
+            return float(steps.receive_gain_db(settings))
         return float(self._attributes.read(steps.phy("voltage0", False, "hardwaregain", "")).split()[0])
 
     def _clears(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -53,10 +54,24 @@ class Attributes:
 
 
 @contextlib.contextmanager
-def failing(what: str) -> Iterator[None]:
-    """Errors of the libraries as ours."""
+def _letting_go() -> Iterator[None]:
+    """An error holds on to the calls that failed, and they to their buffer.
+
+    It would stay open on the unit, and crash the interpreter where it is collected together with its context.
+    """
     try:
         yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+@contextlib.contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Errors of the libraries as ours, and no buffer kept alive by them."""
+    try:
+        with _letting_go():
+            yield
     except OSError as error:
         raise RadioError(f"{what}: {explain(error)}") from error
     except (KeyError, AttributeError) as error:

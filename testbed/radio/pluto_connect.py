@@ -10,7 +10,7 @@ from typing import Any, Final
 from testbed.errors import AddressError, RadioError
 from testbed.radio import pluto_steps as steps
 from testbed.radio.pluto_attributes import Attributes
-from testbed.radio.pluto_failure import explain, remedy
+from testbed.radio.pluto_failure import explain_connecting, remedy
 
 OLDEST_LIBRARY: Final = (0, 23)
 CALL_TIMEOUT_S: Final = 1.0
@@ -45,7 +45,7 @@ def connect(uri: str) -> Any:  # noqa: ANN401  (iio.Context carries no types)
     try:
         context = iio.Context(uri)
     except OSError as error:
-        raise RadioError(f"{uri}: {explain(error)}") from error
+        raise RadioError(f"{uri}: {explain_connecting(error)}") from error
     names = {device.name for device in context.devices}
     if missing := {steps.PHY, steps.RECEIVER, steps.TRANSMITTER} - names:
         raise RadioError(f"{uri} is not a Pluto: it has no {', '.join(sorted(missing))}")

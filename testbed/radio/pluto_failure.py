@@ -31,6 +31,13 @@ def explain(error: OSError) -> str:
     return f"{MEANING.get(error.errno or 0, 'failed')} ({error})"
 
 
+def explain_connecting(error: OSError) -> str:
+    """The same for an error of opening a connection, when no value has been sent yet."""
+    if error.errno == errno.EINVAL:
+        return f"no IIO server there, or no such form of address: check host, port and form ({error})"
+    return explain(error)
+
+
 def remedy(error: Exception) -> str:
     """The one command that mends an import of pyadi-iio or pylibiio that failed."""
     if isinstance(error, ImportError):

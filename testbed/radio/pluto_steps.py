@@ -99,6 +99,11 @@ def gain_step(gain_db: float) -> Step:
     return phy("voltage0", True, "hardwaregain", f"{math.floor(4 * gain_db) / 4:.2f}", 0.01)
 
 
+def receive_gain_db(settings: RadioSettings) -> int:
+    """The whole dB nearest to what the settings ask for: the unit has no others."""
+    return round(settings.receive_gain_db)
+
+
 def configure_steps(settings: RadioSettings, options: PlutoOptions) -> tuple[Step, ...]:
     """Everything but the transmitter's gain and power.
 
@@ -152,7 +157,7 @@ def _frequency_steps(settings: RadioSettings) -> list[Step]:
 def _gain_steps(settings: RadioSettings, options: PlutoOptions) -> list[Step]:
     steps = [phy("voltage0", False, "gain_control_mode", options.gain_mode, None)]
     if options.gain_mode == "manual":
-        steps.append(phy("voltage0", False, "hardwaregain", f"{settings.receive_gain_db:.0f}", 0.6))
+        steps.append(phy("voltage0", False, "hardwaregain", receive_gain_db(settings), 0.1))
     switches = ("quadrature_tracking_en", "rf_dc_offset_tracking_en", "bb_dc_offset_tracking_en")
     return steps + [phy("voltage0", False, name, int(options.tracking)) for name in switches]
 

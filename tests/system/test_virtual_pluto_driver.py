@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from testbed.errors import AddressError, RadioError, TransmitRefused
+from testbed.radio import pluto
 from testbed.radio.base import RadioSettings
 from testbed.radio.doctor import examine_pluto
 from testbed.radio.guard import TransmitPermit
@@ -96,11 +99,13 @@ def test_silence_comes_in_its_order(servers: list[Server]) -> None:
     assert is_quiet(servers[0].unit)
 
 
+STAY = "print('on air', flush=True)\ntime.sleep(60)"
 WAYS_OUT = {
     "end": ("", 0),
     "exit": ("sys.exit(3)", 3),
     "exception": ("raise ZeroDivisionError", 1),
-    "sigterm": ("print('on air', flush=True)\ntime.sleep(60)", 128 + signal.SIGTERM),
+    "sigterm": (STAY, 128 + signal.SIGTERM),
+    "sigint": (STAY, -signal.SIGINT),
 }
 
 
@@ -120,14 +125,34 @@ radio = PlutoRadio({f"pluto:{servers[0].uri}"!r}, PERMIT)
     unit = servers[0].unit
     lines = told(servers[0])
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        if way == "sigterm":
+        if way.startswith("sig"):
             assert process.stdout is not None
             process.stdout.readline()
             assert unit.aether.on_air() == (0,)
-            process.terminate()
+            process.send_signal(signal.SIGTERM if way == "sigterm" else signal.SIGINT)
         assert process.wait(30) == code
     assert places(lines, "WRITEBUF")
     wait_until(lambda: is_quiet(unit))
+
+
+@pytest.mark.parametrize("verb", ["transmit(TONE)", "receive(1000)"])
+def test_an_error_that_is_kept_does_not_crash_the_interpreter_at_its_end(servers: list[Server], verb: str) -> None:
+    """Its traceback reaches the calls that failed, and so the buffer; who collects both may take the context first."""
+    servers[0].unit.faults.protocol.append(Fault("WRITEBUF|READBUF", disconnect=True))
+    script = f"""
+import gc
+from tests.system.test_virtual_pluto_driver import PERMIT, SETTINGS, TONE, PlutoRadio
+with PlutoRadio({f"pluto:{servers[0].uri}"!r}, PERMIT) as radio:
+    radio.configure(SETTINGS)
+    try:
+        radio.{verb}
+    except Exception as error:
+        error.again = error
+del radio
+gc.collect()
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert is_quiet(servers[0].unit)
 
 
 def test_a_killed_program_is_silenced_by_who_watches_it(servers: list[Server]) -> None:
@@ -262,6 +287,44 @@ def test_a_unit_that_hangs_is_given_up_in_time(servers: list[Server]) -> None:
         assert radio.receive(100).samples.size == 100
 
 
+def test_a_long_capture_does_not_make_silence_wait(servers: list[Server]) -> None:
+    """Its own time-out is that of the capture, here 21 s; that of the verbs after it is not."""
+    with opened(servers[0]) as radio:
+        radio.configure(replace(SETTINGS, sample_rate_hz=100e3))
+        assert radio.receive(1_000_000).samples.size == 1_000_000
+        servers[0].unit.faults.protocol.append(Fault("WRITE iio:device2", delay_s=5.0))
+        started = time.monotonic()
+        radio.silence()
+        assert time.monotonic() - started < 4
+        assert is_quiet(servers[0].unit)
+
+
+def test_the_gain_of_a_capture_is_the_one_in_force(servers: list[Server]) -> None:
+    with opened(servers[0]) as radio:
+        for asked in (39.6, 40.0, 40.4):  # the unit has whole dB
+            radio.configure(replace(SETTINGS, receive_gain_db=asked))
+            assert radio.receive(10).gain_db == servers[0].unit.state.receive_gain_db == 40
+
+
+def test_the_longest_transmissions_are_taken_and_longer_ones_refused(servers: list[Server]) -> None:
+    longest = pluto.LARGEST_BLOCK // 2 - 1  # of an odd number of samples: it goes twice
+    with opened(servers[0]) as radio:
+        radio.configure(SETTINGS)
+        with pytest.raises(RadioError, match=f"{longest + 2} samples exceed"):
+            radio.transmit(np.zeros(longest + 2, np.complex64))
+        with pytest.raises(RadioError, match="exceed the 16773120"):
+            radio.transmit(np.zeros(pluto.LARGEST_BLOCK + 2, np.complex64))
+        radio.transmit(np.zeros(longest, np.complex64))
+
+
+def greet(listener: socket.socket) -> None:
+    """As a server of another kind does."""
+    client, _ = listener.accept()
+    with client:
+        client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        client.recv(1000)
+
+
 def test_every_failure_to_open_says_what_it_is(servers: list[Server]) -> None:
     port = servers[0].port
     servers[0].unit.faults.protocol.append(Fault("PRINT", disconnect=True, times=9))
@@ -272,6 +335,12 @@ def test_every_failure_to_open_says_what_it_is(servers: list[Server]) -> None:
         PlutoRadio("pluto:ip:127.0.0.1:1")
     with pytest.raises(RadioError, match="no such host"):
         PlutoRadio("pluto:ip:nowhere.invalid")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        answering = threading.Thread(target=greet, args=(other,))
+        answering.start()
+        with pytest.raises(RadioError, match="no IIO server there"):
+            PlutoRadio(f"pluto:ip:127.0.0.1:{other.getsockname()[1]}")
+        answering.join()
     with pytest.raises(AddressError, match="pluto:usb"):
         PlutoRadio("pluto:tcp:1")
 
