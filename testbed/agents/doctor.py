@@ -56,7 +56,8 @@ def _limit_ppm(campaign: Campaign) -> float:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "pyzmq", "h5py"))
-    return Finding("python", sys.version_info >= (3, 11), f"{version}, {packages}", "install Python 3.11 or newer")
+    well = sys.version_info >= (3, 11)
+    return Finding("python", well, f"{version}, {packages}", "" if well else "install Python 3.11 or newer")
 
 
 def _keys(campaign: Campaign) -> Finding:
@@ -76,4 +77,5 @@ def _refused(name: str, error: TestbedError) -> Finding:
 def _disk(out: Path) -> Finding:
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    return Finding("disk", free >= NEEDED_BYTES, f"{free / 1e9:.1f} GB free for {out}", "free some space, or use --out")
+    well = free >= NEEDED_BYTES
+    return Finding("disk", well, f"{free / 1e9:.1f} GB free for {out}", "" if well else "free some space, or use --out")

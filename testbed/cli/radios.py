@@ -96,19 +96,23 @@ def _ordered(word: str, order: Callable[[Path, list[OnDuty]], list[Outcome]], no
 
 
 @app.command()
-def scan(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+def scan(
+    addresses: Annotated[list[str] | None, typer.Argument(help="Ask these alone, e.g. pluto:ip:HOST.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
     """Find Plutos. Of each: URI, serial, model, firmware, temperature, tuning range."""
     with errors_as_sentences():
+        from testbed.radio.pluto_connect import ask
         from testbed.radio.pluto_connect import scan as find
 
-        found = [asdict(one) for one in find()]
+        found = [asdict(one) for one in ([ask(address) for address in addresses] if addresses else find())]
         if as_json:
             print(json.dumps(found))
             return
         for one in found:
             print("  ".join(f"{key} {value}" for key, value in one.items()))
         if not found:
-            print("no Pluto answers; name one by address if it is behind a router: pluto:ip:HOST")
+            print("no Pluto answers; name one that is elsewhere: testbed scan pluto:ip:HOST")
 
 
 @app.command()

@@ -15,7 +15,8 @@ from testbed.radio.pluto_failure import explain_connecting, remedy
 OLDEST_LIBRARY: Final = (0, 23)
 CALL_TIMEOUT_S: Final = 1.0
 """Of one exchange; a call that has to end a buffer after a timeout takes two of them."""
-USUAL_URIS: Final = ("ip:192.168.2.1", "ip:pluto.local")
+USUAL_URIS: Final = ("ip:192.168.2.1", "ip:pluto.local", *(f"ip:127.0.0.{k}" for k in range(2, 10)))
+"""Where units are when nobody has moved them: real ones, then the first eight of `testbed virtual-pluto`."""
 FORMS: Final = "pluto:ip:HOST[:PORT], pluto:usb:BUS.DEVICE.INTERFACE, pluto:serial:SERIAL"
 
 
@@ -102,6 +103,17 @@ def scan(uris: Iterable[str] = USUAL_URIS) -> list[Found]:
             one = describe(uri, connect(uri))
             found.setdefault(one.serial or uri, one)
     return list(found.values())
+
+
+def ask(address: str) -> Found:
+    """The Pluto at an address or at a libiio URI.
+
+    Raises:
+        AddressError: neither of them.
+        RadioError: it does not answer; the sentence says why.
+    """
+    uri = resolve(address if address.startswith("pluto:") else f"pluto:{address}")
+    return describe(uri, connect(uri))
 
 
 def describe(uri: str, context: Any) -> Found:  # noqa: ANN401

@@ -90,7 +90,7 @@ def doctored(
     chosen = {"nodes.compute_energy_j": 1e-10, "radio.calibration": str(folder / "calibration")}
     permit = {"radio.permit": {"bands_hz": [[2.4e9, 2.5e9]], "cabled": True}, "radio.transmit_gain_db": -20.0}
     found = examine(load_campaign(None, addresses | chosen | permit | radio), folder, [])
-    assert all(one.remedy for one in found if not one.well), found
+    assert all(bool(one.remedy) != one.well for one in found), found
     assert all(is_quiet(server.unit) for server in servers)
     names = {server.uri: k for k, server in enumerate(servers)}
     return {f"{names.get(one.name[6:].partition(': ')[0], '')} {one.name.rpartition(': ')[2]}": one for one in found}

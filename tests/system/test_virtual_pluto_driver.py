@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -21,10 +22,10 @@ from testbed.radio.base import RadioSettings
 from testbed.radio.doctor import examine_pluto
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.pluto import PlutoRadio, make_quiet
-from testbed.radio.pluto_connect import resolve, scan
+from testbed.radio.pluto_connect import USUAL_URIS, resolve, scan
 from testbed.radio.pluto_steps import PlutoOptions
 from testbed.virtual_pluto.faults import Fault
-from testbed.virtual_pluto.serve import serving
+from testbed.virtual_pluto.serve import FIRST_HOST, hosts, serving
 from testbed.virtual_pluto.server import Server
 from testbed.virtual_pluto.state import State
 from testbed.virtual_pluto.unit import Unit
@@ -356,6 +357,20 @@ def test_scan_finds_units_and_serial_numbers_lead_to_them(servers: list[Server])
     assert resolve(f"pluto:serial:{one.serial}", uris) == uris[1]
     with pytest.raises(RadioError, match="no Pluto of serial 4711"):
         resolve("pluto:serial:4711", uris)
+
+
+def test_the_command_asks_who_is_named_and_says_why_one_does_not_answer(servers: list[Server]) -> None:
+    words = [sys.executable, "-m", "testbed", "scan", "--json"]
+    named = [servers[0].uri, f"pluto:{servers[1].uri}"]
+    done = subprocess.run([*words, *named], capture_output=True, text=True, check=True)
+    assert [one["uri"] for one in json.loads(done.stdout)] == [server.uri for server in servers]
+    done = subprocess.run([*words, "pluto:ip:127.0.0.1:1"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "connection refused" in done.stderr
+
+
+def test_virtual_units_are_found_where_they_are_served_by_default() -> None:
+    assert {f"ip:{host}" for host in hosts(FIRST_HOST, 8)} <= set(USUAL_URIS)
 
 
 def test_automatic_gain_is_told_with_the_capture(servers: list[Server]) -> None:
