@@ -20,7 +20,7 @@ HEADERS: Final = re.compile(
     r"(?:TX ([123]) GAIN (0|-6) INT ([124])\nRX ([123]) GAIN (-12|-6|0|6) DEC ([124])\n"
     r"|RX ([123]) GAIN (-12|-6|0|6) DEC ([124])\nTX ([123]) GAIN (0|-6) INT ([124])\n)"
 )
-RATES: Final = re.compile(r"R[TR]X((?: \d+){6})\s*")
+RATES: Final = re.compile(r"R([TR])X((?: \d+){6})\s*")
 BANDWIDTH: Final = re.compile(r"BW([TR])X (\d+)\s*")
 TAPS: Final = re.compile(r"\s*([+-]?\d+)\s*(?:,\s*([+-]?\d+)\s*)?")
 
@@ -33,7 +33,8 @@ class Fir:
         transmit, receive: taps as int16 values, equally many.
         interpolation, decimation: 1, 2 or 4.
         receive_gain_db: what the receive filter's output is scaled by.
-        sample_rate_hz: rate the file asks for, None when it leaves the rate alone.
+        path_rates_hz: (transmit, receive) rates the file asks for, each from the PLL down to the samples; None when
+            it leaves them alone.
         bandwidths_hz: analogue (transmit, receive) bandwidth it asks for.
     """
 
@@ -42,8 +43,13 @@ class Fir:
     interpolation: int
     decimation: int
     receive_gain_db: int
-    sample_rate_hz: int | None = None
+    path_rates_hz: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     bandwidths_hz: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """Rate that the file asks for."""
+        return self.path_rates_hz[1][-1] if self.path_rates_hz else None
 
     def summary(self) -> str:
         """What reading the attribute gives."""
@@ -80,19 +86,19 @@ def parse_fir(text: str) -> Fir:
         interpolation=int(tx[2]),
         decimation=int(rx[2]),
         receive_gain_db=int(rx[1]),
-        sample_rate_hz=rates[-1] if len(rates) == 2 else None,
+        path_rates_hz=(rates["T"], rates["R"]) if len(rates) == 2 else None,
         bandwidths_hz=(widths.get("T"), widths.get("R")),
     )
 
 
-def _rows(lines: list[str]) -> tuple[list[int], dict[str, int], list[tuple[int, int]]]:
-    """Sample rates of RTX and RRX, bandwidths by direction, pairs of taps."""
-    rates: list[int] = []
+def _rows(lines: list[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, int], list[tuple[int, int]]]:
+    """Rates and bandwidths by direction, pairs of taps."""
+    rates: dict[str, tuple[int, ...]] = {}
     widths: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
     for line in filter(None, lines):
         if rate := RATES.fullmatch(line):
-            rates.append(int(rate.group(1).split()[-1]))
+            rates[rate.group(1)] = tuple(int(word) for word in rate.group(2).split())
         elif width := BANDWIDTH.fullmatch(line):
             widths[width.group(1)] = int(width.group(2))
         elif tap := TAPS.fullmatch(line):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from testbed.virtual_pluto.description import PHY
 from testbed.virtual_pluto.fir import Fir, parse_fir
 from testbed.virtual_pluto.grammar import Refused
-from testbed.virtual_pluto.rates import FASTEST_SAMPLE_RATE, Chain, carries, clock_chain, slowest
+from testbed.virtual_pluto.rates import FASTEST_SAMPLE_RATE, Chain, asked_chain, carries, clock_chain, slowest
 from testbed.virtual_pluto.rules import (
     Rule,
     Rules,
@@ -159,7 +159,7 @@ def _division(fir: Fir | None) -> int:
 
 
 def _chain(unit: Unit) -> Chain:
-    return clock_chain(unit.state.rate_hz, unit.state.active_fir)
+    return unit.state.asked_chain or clock_chain(unit.state.rate_hz, unit.state.active_fir)
 
 
 def _set_rate(unit: Unit, text: str) -> None:
@@ -170,7 +170,7 @@ def _set_rate(unit: Unit, text: str) -> None:
         raise Refused(errno.EINVAL) from None
     if unit.state.active_fir and not carries(unit.state.active_fir, chain):
         raise Refused(errno.EINVAL)
-    unit.state.rate_hz = rate
+    unit.state.rate_hz, unit.state.asked_chain = rate, None
     if unit.faults.gain_reset_on_rate:
         unit.state.attenuation_mdb = BOOT_ATTENUATION_MDB
     unit.settle()
@@ -202,16 +202,19 @@ def _enable_filter(unit: Unit, sides: tuple[str, ...], on: bool) -> None:
     """Switch filters; EINVAL where the sample rate is out of reach with (or without) them."""
     state = unit.state
     before = state.fir_receive, state.fir_transmit, state.rate_hz
+    asked = asked_chain(state.fir) if on and state.fir else None
     for side in sides:
         setattr(state, side, on)
     try:
-        if on and not (state.fir and carries(state.fir, clock_chain(_filtered_rate(unit), state.fir))):
+        if on and not (state.fir and carries(state.fir, asked or clock_chain(_filtered_rate(unit), state.fir))):
             raise ValueError("the filters do not fit")
         state.rate_hz = _filtered_rate(unit) if on else state.rate_hz
-        clock_chain(state.rate_hz, state.active_fir)
+        if asked is None:
+            clock_chain(state.rate_hz, state.active_fir)
     except ValueError:
         state.fir_receive, state.fir_transmit, state.rate_hz = before
         raise Refused(errno.EINVAL) from None
+    state.asked_chain = asked
     unit.settle()
 
 

@@ -10,6 +10,7 @@ the rates that the Linux driver reports at its default of 30.72 MS/s.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from testbed.virtual_pluto.fir import Fir
@@ -18,6 +19,7 @@ SLOWEST_CONVERTER: Final = 25_000_000
 FASTEST_CONVERTER: Final = 336_000_000
 ROUNDING: Final = 48
 """Hz that whole sample rates lose times 12 and 4."""
+RELATIVE_ROUNDING: Final = 1e-6
 FASTEST_SAMPLE_RATE: Final = 61_440_000
 SLOWEST_BBPLL: Final = 715_000_000
 HALF_BANDS: Final = {12: (3, 2, 2), 8: (2, 2, 2), 6: (3, 2, 1), 4: (2, 2, 1), 3: (3, 1, 1), 2: (2, 1, 1), 1: (1, 1, 1)}
@@ -64,6 +66,24 @@ def clock_chain(sample_rate_hz: int, fir: Fir | None) -> Chain:
     while bbpll < SLOWEST_BBPLL:
         bbpll *= 2
     return Chain(bbpll, _stages(adc, sample_rate_hz * decimation, sample_rate_hz), _stages(dac, wanted, sample_rate_hz))
+
+
+def asked_chain(fir: Fir) -> Chain | None:
+    """The chain that the filters' file asks for; None where it asks for none, or for one that no device has."""
+    if fir.path_rates_hz is None:
+        return None
+    (transmit_pll, *transmit), (receive_pll, *receive) = fir.path_rates_hz
+    whole = _divides(receive, fir.decimation) and _divides(transmit, fir.interpolation)
+    if not whole or transmit_pll != receive_pll or transmit[-1] != receive[-1]:
+        return None
+    return Chain(receive_pll, tuple(receive), tuple(transmit))  # type: ignore[arg-type]  # five each, by the grammar
+
+
+def _divides(stages: list[int], factor: int) -> bool:
+    """Whether each stage divides the one before by what it can, rounding of the file apart."""
+    steps = [round(above / max(below, 1)) for above, below in pairwise(stages)]
+    near = all(abs(a - step * b) <= RELATIVE_ROUNDING * a for (a, b), step in zip(pairwise(stages), steps, strict=True))
+    return near and steps[0] in (1, 2, 3) and set(steps[1:3]) <= {1, 2} and steps[3] == factor
 
 
 def carries(fir: Fir, chain: Chain) -> bool:

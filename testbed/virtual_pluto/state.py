@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from testbed.virtual_pluto.fir import Fir
+from testbed.virtual_pluto.rates import Chain
 
 XO_NOMINAL: Final = 40_000_000
 XO_SPAN: Final = 8_000
@@ -62,6 +63,7 @@ class State:
     loopback: int = 0
     xo_correction: int = XO_NOMINAL
     fir: Fir | None = None
+    asked_chain: Chain | None = None
     fir_receive: bool = False
     fir_transmit: bool = False
     tones: list[Tone] = field(default_factory=lambda: [Tone() for _ in range(4)])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from testbed.virtual_pluto.attributes import context_attributes, rules, unruled
 from testbed.virtual_pluto.description import context_xml, devices
 from testbed.virtual_pluto.fir import parse_fir
-from testbed.virtual_pluto.rates import carries, clock_chain
+from testbed.virtual_pluto.rates import asked_chain, carries, clock_chain
 from tests.unit.virtual_pluto.wires import ask, set_value, units, value
 
 RX, TX = "ad9361-phy INPUT voltage0", "ad9361-phy OUTPUT voltage0"
@@ -145,12 +145,28 @@ def test_filters_that_the_driver_refuses_or_loses_are_refused(text: str) -> None
 
 def test_a_filter_with_rates_sets_the_rate() -> None:
     (unit,) = units(1)
-    rates = "RRX 983040000 245760000 122880000 61440000 30720000 7680000\n"
+    rates = "RRX 983040000 122880000 61440000 30720000 30720000 7680000\n"
     text = fir_text() + rates + rates.replace("RRX", "RTX") + "BWRX 5000000\n"
     assert set_value(unit, "ad9361-phy filter_fir_config", text) > 0
     assert set_value(unit, "ad9361-phy INPUT out voltage_filter_fir_en", "1") > 0
     assert value(unit, f"{RX} sampling_frequency") == "7680000"
     assert value(unit, f"{RX} rf_bandwidth") == "5000000"
+    path = "BBPLL:983040000 ADC:122880000 R2:61440000 R1:30720000 RF:30720000 RXSAMP:7680000"
+    assert value(unit, "ad9361-phy rx_path_rates") == path
+    assert set_value(unit, f"{RX} sampling_frequency", "7680000") > 0  # the driver chooses its clocks anew
+    assert value(unit, "ad9361-phy rx_path_rates") != path
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        "983040000 245760000 122880000 61440000 30720000 15360000",  # divides by 2, not by 4
+        "983040000 245760000 49152000 24576000 24576000 6144000",  # no stage divides by 5
+        "983040000 245760000 122880000 61440000 30720000 0",
+    ],
+)
+def test_rates_of_a_filter_that_no_device_has_are_not_taken_as_they_are(rates: str) -> None:
+    assert asked_chain(parse_fir(f"{fir_text()}RTX {rates}\nRRX {rates}\n")) is None
 
 
 @given(st.integers(2_083_333, 61_440_000))
