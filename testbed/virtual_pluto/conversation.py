@@ -69,6 +69,7 @@ class Conversation:
         except (Hangup, EOFError, OSError):
             pass
         finally:
+            self._unit.set_timeout(self, None)
             for device in list(self._streams):
                 self._close(device)
 
@@ -105,7 +106,7 @@ class Conversation:
             case grammar.Plain(verb):
                 self._plain(verb)
             case grammar.Timeout(ms):
-                self._unit.timeout_s = max(ms, 0) / 1000 or float("inf")
+                self._unit.set_timeout(self, max(ms, 0) / 1000 or float("inf"))
                 self._number(0)
             case grammar.Read(attribute):
                 self._read(attribute)

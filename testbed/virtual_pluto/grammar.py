@@ -23,6 +23,7 @@ LARGEST_VALUE: Final = 1 << 20
 WORD: Final = re.compile(rb"(?:[A-Za-z]+,|iio:)?[-_.A-Za-z0-9]+")
 """What the genuine lexer takes for a word."""
 NUMBER: Final = re.compile(rb"[+-]?\d+")
+MASK: Final = re.compile(rb"(?:0[xX])?[0-9A-Fa-f]+")
 
 
 class Refused(Exception):
@@ -225,11 +226,9 @@ def _attribute(words: list[bytes]) -> Attribute:
 def _open(words: list[bytes]) -> Open:
     if len(words) == 4 and _keyword(words[3]) != b"CYCLIC":
         raise Refused(errno.EINVAL)
-    try:
-        mask = int(words[2], 16)
-    except ValueError:
-        raise Refused(errno.EINVAL) from None
-    return Open(words[0].decode("ascii"), number(words[1]), mask, len(words[2]), cyclic=len(words) == 4)
+    if not MASK.fullmatch(words[2]):
+        raise Refused(errno.EINVAL)
+    return Open(words[0].decode("ascii"), number(words[1]), int(words[2], 16), len(words[2]), cyclic=len(words) == 4)
 
 
 def _set_buffers(words: list[bytes]) -> SetBuffers:

@@ -27,6 +27,7 @@ UNDERFLOW_BIT: Final = 1
 STATUS_REGISTER: Final = 0x80000088
 KERNEL_BUFFERS: Final = 4
 TUNINGS: Final = 64
+TIMEOUT_S: Final = 5.0
 
 
 @dataclass
@@ -50,12 +51,13 @@ class Unit:
     witness: Callable[[str], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     captures: int = 0
-    timeout_s: float = 5.0
+    timeout_s: float = TIMEOUT_S
     _dds: int | None = None
     _on_air: int | None = None
     _wave: Samples | None = None
     _agc_gain_db: float = 71.0
     _buffers_open: int = 0
+    _patience: dict[object, float] = field(default_factory=dict)
     _calibrated_hz: int = 2_450_000_000
     _tunings: list[tuple[float, Tuning]] = field(default_factory=list)
 
@@ -143,6 +145,14 @@ class Unit:
                 wave = np.zeros_like(wave)
             segment = self.aether.play(self.number, wave, not_before_s, carrier, rate, gain_db)
             return segment.serial, segment.start_s, segment.stop_s
+
+    def set_timeout(self, client: object, seconds: float | None) -> None:
+        """How long a client waits for blocks, None once it is gone; nobody's wait is cut short by another's."""
+        with self.lock:
+            self._patience.pop(client, None)
+            if seconds is not None:
+                self._patience[client] = seconds
+            self.timeout_s = max(self._patience.values(), default=TIMEOUT_S)
 
     def opened(self, transmit_buffers: int) -> None:
         """So many more transmit buffers are open: the converter takes them instead of its tones."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from testbed.virtual_pluto.claims import Claims
 from testbed.virtual_pluto.conversation import VERSION
 from testbed.virtual_pluto.faults import Fault
+from testbed.virtual_pluto.unit import TIMEOUT_S
 from tests.unit.virtual_pluto.wires import ask, units, value
 
 RX, TX = b"iio:device3", b"iio:device2"
@@ -44,6 +45,7 @@ RX, TX = b"iio:device3", b"iio:device2"
         (b"OPEN iio:device3 16 00000003\r\nCLOSE iio:device3\r\n", b"0\n0\n"),
         (b"OPEN iio:device3 16 0000000300000003\r\n", b"-22\n"),
         (b"OPEN iio:device3 16 3\r\n", b"-22\n"),
+        (b"OPEN iio:device3 16 0_000003\r\n", b"-22\n"),
         (b"OPEN iio:device0 16 00000003\r\n", b"-22\n"),
         (b"OPEN iio:device9 16 00000003\r\n", b"-19\n"),
         (b"READBUF iio:device3 64\r\n", b"-9\n"),
@@ -55,6 +57,18 @@ RX, TX = b"iio:device3", b"iio:device2"
 )
 def test_answers(sent: bytes, answer: bytes) -> None:
     assert ask(units(1)[0], sent) == answer
+
+
+def test_nobodys_patience_is_cut_short_by_another_client() -> None:
+    (unit,) = units(1)
+    unit.set_timeout("patient", 2.5)
+    assert ask(unit, b"TIMEOUT 1\r\n") == b"0\n"
+    assert unit.timeout_s == 2.5
+    unit.set_timeout("hasty", 0.001)
+    unit.set_timeout("patient", None)
+    assert unit.timeout_s == 0.001
+    unit.set_timeout("hasty", None)
+    assert unit.timeout_s == TIMEOUT_S
 
 
 def test_print_tells_its_length() -> None:
