@@ -24,6 +24,7 @@ FIRST_HOST: Final = "127.0.0.2"
 OWN_GAIN_DB: Final = -50.0
 """From a unit's transmit antenna to its receive antenna: about two rubber antennas side by side (assumed)."""
 MOST_UNITS: Final = 64
+LARGEST_PORT: Final = 65535
 
 
 def default_air(units: int, seed: int) -> AirSettings:
@@ -111,8 +112,12 @@ def serve(
         air: channels between them; a desk if None.
 
     Raises:
-        RadioError: an impossible number of units, or an address that cannot be listened on.
+        RadioError: an impossible number of units, port or seed, or an address that cannot be listened on.
     """
+    if not 0 <= port <= LARGEST_PORT:
+        raise RadioError(f"port = {port} must lie in 0…{LARGEST_PORT}")
+    if seed < 0:
+        raise RadioError(f"seed = {seed} must not be negative")
     if not 1 <= units <= MOST_UNITS or (air is not None and air.units != units):
         raise RadioError(f"units = {units} must lie in 1…{MOST_UNITS} and agree with the air")
     with serving(air or default_air(units, seed), first_host=first_host, port=port, clock=clock) as servers:

@@ -245,6 +245,10 @@ def test_an_address_that_is_taken_or_impossible_is_said() -> None:
         pass
     with pytest.raises(RadioError, match="units = 0"):
         serve(0, "127.0.0.1", 0, "logical", 1, str, threading.Event())
+    with pytest.raises(RadioError, match="port = 65536"):
+        serve(1, "127.0.0.1", 65536, "logical", 1, str, threading.Event())
+    with pytest.raises(RadioError, match="seed = -1"):
+        serve(1, "127.0.0.1", 0, "logical", -1, str, threading.Event())
 
 
 def test_more_connections_than_a_unit_has_are_closed_and_the_others_go_on(servers: list[Server]) -> None:
