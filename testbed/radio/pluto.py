@@ -31,6 +31,7 @@ LARGEST_BLOCK: Final = (1 << 24) - 4096
 """Samples; the kernel module gives 64 MiB."""
 SLOWEST_TRANSFER: Final = 1e6
 """Samples a second over a bad USB 2 link."""
+SHORT_WAIT_S: Final = 0.2
 TRANSMIT_CODES: Final = 32767
 RECEIVE_CODES: Final = 2048
 STATUS_REGISTER: Final = 0x80000088
@@ -156,7 +157,7 @@ class PlutoRadio:
             with failing(f"{self._uri}: transmit"), _patience(self._live.ctx, times * wave.size / SLOWEST_TRANSFER):
                 self._live.tx(np.tile(codes, times))
             self._attributes.carry_out((steps.power_step(off=False), steps.gain_step(settings.transmit_gain_db)))
-            self._curfew = threading.Timer(self._permit.longest_airtime_s, self.silence)
+            self._curfew = threading.Timer(self._permit.longest_airtime_s, self._end_airtime)
             self._curfew.daemon = True
             self._curfew.start()
 
@@ -178,6 +179,18 @@ class PlutoRadio:
                 self._reconnected = True
                 self._connect()
                 silence_context(self._live.ctx)
+
+    def _end_airtime(self) -> None:
+        """Silence, over a connection of its own while a long capture keeps the radio's; on USB there is but one."""
+        if not self._lock.acquire(timeout=SHORT_WAIT_S):
+            with contextlib.suppress(RadioError):
+                silence_context(connect(self._uri))
+            self._lock.acquire()
+        try:
+            if self._curfew is threading.current_thread():  # else another transmission has begun since
+                self.silence()
+        finally:
+            self._lock.release()
 
     def receive(self, count: int) -> Capture:
         """The next `count` samples, in one block that begins after this call.

@@ -220,6 +220,20 @@ def test_a_transmission_ends_after_its_airtime(servers: list[Server]) -> None:
         wait_until(lambda: is_quiet(servers[0].unit))
 
 
+def test_a_long_capture_does_not_prolong_the_airtime() -> None:
+    need_libiio()
+    permit = replace(PERMIT, longest_airtime_s=0.2)
+    with serving(air(1), first_host="127.0.0.1", port=0, clock="wall") as (server,), opened(server, permit) as radio:
+        radio.configure(replace(SETTINGS, sample_rate_hz=200e3))
+        radio.transmit(TONE)
+        capture = threading.Thread(target=radio.receive, args=(400_000,))
+        capture.start()
+        wait_until(lambda: server.unit.state.transmitter_off)
+        assert capture.is_alive()
+        capture.join()
+        wait_until(lambda: is_quiet(server.unit))
+
+
 @pytest.mark.parametrize(
     ("file", "lie"),
     [
