@@ -82,12 +82,14 @@ class Conversation:
             if isinstance(command, grammar.Write):
                 payload = self._wire.exactly(command.count)
             self._suffer(line)
-            self._do(command, payload)
+            answer = self._do(command, payload)
         except Refused as refused:
             self._number(-refused.code)
         else:
             if self._unit.witness:
                 self._unit.witness(_told(line, payload))
+            if answer is not None:
+                self._number(answer)
 
     def _suffer(self, line: bytes) -> None:
         """The faults that were asked for."""
@@ -101,33 +103,38 @@ class Conversation:
         if fault.errno:
             raise Refused(fault.errno)
 
-    def _do(self, command: grammar.Command, payload: bytes) -> None:
+    def _do(self, command: grammar.Command, payload: bytes) -> int | None:
+        """Carry it out; the number to answer, None where the answer was given already."""
         match command:
             case grammar.Plain(verb):
                 self._plain(verb)
             case grammar.Timeout(ms):
                 self._unit.set_timeout(self, max(ms, 0) / 1000 or float("inf"))
-                self._number(0)
+                return 0
             case grammar.Read(attribute):
                 self._read(attribute)
             case grammar.Write(attribute, count):
                 self._write(attribute, payload)
-                self._number(count)
+                return count
             case grammar.Open():
                 self._open(command)
+                return 0
             case grammar.Close(device):
                 self._known(device)
                 self._close(device, errno.ENXIO)
-                self._number(0)
+                return 0
             case grammar.Transfer("READBUF", device, count):
                 self._read_buffer(device, count)
             case grammar.Transfer(_, device, count):
                 self._write_buffer(device, count)
+                return count
             case grammar.GetTrigger(device) | grammar.SetTrigger(device):
                 self._known(device)
                 raise Refused(errno.ENOENT)
             case grammar.SetBuffers(device, count):
                 self._set_buffers(device, count)
+                return 0
+        return None
 
     def _plain(self, verb: str) -> None:
         if verb == "EXIT":
@@ -196,7 +203,6 @@ class Conversation:
             self._claims.give_back(device.id, self)
             raise
         self._left[device.id] = memoryview(b"")
-        self._number(0)
 
     def _close(self, word: str, missing: int = 0) -> None:
         device = self._known(word)
@@ -236,7 +242,6 @@ class Conversation:
             raise Refused(errno.EBADF if not isinstance(stream, TransmitStream) else errno.EINVAL)
         self._number(0)
         stream.push(self._wire.exactly(count), self._stop)
-        self._number(count)
 
     def _set_buffers(self, word: str, count: int) -> None:
         device = self._known(word)
@@ -245,7 +250,6 @@ class Conversation:
         if device not in (RECEIVER, TRANSMITTER):
             raise Refused(errno.ENOENT)
         self._unit.state.buffers[device] = count
-        self._number(0)
 
     def _number(self, value: int) -> None:
         self._wire.send(b"%d\n" % value)
