@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 
 import msgspec
@@ -22,6 +23,9 @@ def schema_json() -> str:
     for name in _NOT_IN_FILE:
         definitions["Summary"]["properties"].pop(name)
         definitions["Summary"]["required"].remove(name)
+    for definition in definitions.values():
+        if "description" in definition:  # msgspec and Python leave the indentation of the source, or not, by version
+            definition["description"] = inspect.cleandoc(definition["description"])
     content = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"{FORMAT} version {FORMAT_VERSION}",
