@@ -18,8 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.record.foreign.mat5 import lines
+
 MATLAB = b"MATLAB 7.3 MAT-file"
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"  # name of the scale of a bare dimension
+NOT_COORDINATE = "_nc4_non_coord_"  # before the name of a variable that has the name of a dimension, and other axes
 MOST_CHUNK = 64 << 20
+MOST_TEXT = 1 << 16
 MOST_PART = 1 << 29
 DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, AttributeError)
 
@@ -63,8 +68,23 @@ def _is_matlab(path: Path) -> bool:
 
 
 def _contents(file: h5py.File, matlab: bool) -> dict[str, Any]:
-    arrays = {name: _described(name, item, matlab) for name, item in _datasets(file)}
-    return {"arrays": arrays, "attributes": {name: plain(value) for name, value in file.attrs.items()}}
+    text = {name: _characters(item) for name, item in _datasets(file) if matlab and _is_text(item)}
+    arrays = {name: _described(name, item, matlab) for name, item in _datasets(file) if name not in text}
+    return {"arrays": arrays, "attributes": {name: plain(value) for name, value in file.attrs.items()} | text}
+
+
+def _is_text(item: h5py.Dataset) -> bool:
+    """A character array of MATLAB: numbers that are to be read as UTF-16."""
+    told = plain(item.attrs.get("MATLAB_class"))
+    return bool(told == "char" and item.dtype.kind == "u" and item.size <= MOST_TEXT)
+
+
+def _characters(item: h5py.Dataset) -> str:
+    """The rows of a character array with commas between; MATLAB marks an empty one and stores its shape instead."""
+    if "MATLAB_empty" in item.attrs:
+        return ""
+    signs = np.asarray(item[()]).reshape(-1).astype("<u2").tobytes().decode("utf-16-le", "replace")
+    return lines(signs, item.shape[-1])
 
 
 def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -91,8 +111,8 @@ def _dims(item: h5py.Dataset) -> list[str]:
     """Names of the dimension scales; a name missing anywhere makes them all unknown."""
     names = []
     for dim in item.dims:
-        scales = [key or scale.name for key, scale in dim.items()]
-        names.append(str(scales[0]).rsplit("/", 1)[-1] if scales else dim.label)
+        scales = [scale.name if key.startswith(NO_VARIABLE) else key or scale.name for key, scale in dim.items()]
+        names.append(str(scales[0]).rsplit("/", 1)[-1].removeprefix(NOT_COORDINATE) if scales else dim.label)
     return names if all(names) else []
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.record.foreign.scratch import Scratch, Take, reader
+from testbed.record.foreign.scratch import Scratch, Take, complex_of, reader
 
 HEADER_BYTES = 128
 MATRIX, COMPRESSED, INT8, INT32, UINT32, UTF8, UTF16 = 14, 15, 1, 5, 6, 16, 17
@@ -140,12 +140,14 @@ def _matrix(source: Path | Scratch, matrix: _Element, order: str) -> Iterator[Ma
     label = _small(source, name).decode("latin-1")
     real = _element(source, name.after, order, end)
     if kind == CHAR:
-        yield Matrix(label, shape, _missing, _text(source, real, order))
+        yield Matrix(label, shape, _missing, lines(_text(source, real, order), shape[0] if shape else 1))
         return
-    elements = [real, _element(source, real.after, order, end)] if is_complex else [real]
-    if elements[-1].after < end:
-        raise ValueError(f"{end - elements[-1].after} bytes behind the numbers of {label}")
-    yield Matrix(label, shape, _both([_reader(source, e, shape, kind, order) for e in elements]), None)
+    imag = _element(source, real.after, order, end) if is_complex else None
+    left = end - (imag or real).after
+    if left > 0:
+        raise ValueError(f"{left} bytes behind the numbers of {label}")
+    take = _reader(source, real, shape, kind, order)
+    yield Matrix(label, shape, complex_of(take, _reader(source, imag, shape, kind, order)) if imag else take, None)
 
 
 def _missing(part: tuple[slice, ...]) -> NDArray[Any]:
@@ -157,6 +159,11 @@ def _text(source: Path | Scratch, element: _Element, order: str) -> str:
     wide = "utf-16-le" if order == "<" else "utf-16-be"
     coding = wide if element.kind in (UTF16, 4) else "utf-8"
     return raw.decode(coding, "replace")
+
+
+def lines(text: str, rows: int) -> str:
+    """A character array, stored column by column, as its rows with commas between."""
+    return ",".join(text[row::rows].rstrip() for row in range(rows)) if rows > 1 else text
 
 
 def _reader(source: Path | Scratch, element: _Element, shape: tuple[int, ...], kind: int, order: str) -> Take:
@@ -172,18 +179,3 @@ def _reader(source: Path | Scratch, element: _Element, shape: tuple[int, ...], k
 def _holds(whole: str, stored: str) -> bool:
     """An array of this type may be stored so: as it is, or in fewer bytes, where its numbers allow it."""
     return stored == whole or (stored[1] < whole[1] and (stored[0] != "f" or whole[0] == "f"))
-
-
-def _both(parts: list[Take]) -> Take:
-    """Real and imaginary part as one complex array."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def take(part: tuple[slice, ...]) -> NDArray[Any]:
-        real = parts[0](part)
-        out = np.empty(real.shape, np.complex128)
-        with np.errstate(invalid="ignore"):
-            out.real, out.imag = real, parts[1](part)
-        return out
-
-    return take

@@ -7,15 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from testbed.record.foreign.arrays import Content, Lazy, describe
+from testbed.record.foreign.arrays import describe
+from testbed.record.foreign.content import MATLAB, Content, Lazy
 from testbed.record.foreign.hdf5_session import SESSION
 from testbed.record.foreign.scratch import Take
 from testbed.record.foreign.stream import head, sha256
 from testbed.record.foreign.value import ForeignCsi
 
-NAME, MATLAB_NAME = "netcdf", "matlab"
+NAME = "netcdf"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MATLAB = b"MATLAB 7.3 MAT-file"
+MATLAB_BEGIN = b"MATLAB 7.3 MAT-file"
 
 
 def recognised(start: bytes) -> bool:
@@ -25,14 +26,14 @@ def recognised(start: bytes) -> bool:
 
 def open_csi(path: Path) -> ForeignCsi:
     """Raises RecordError: damaged, or arrays or dimensions that do not tell what they are."""
-    matlab = head(path, 64).startswith(MATLAB)
+    matlab = head(path, 64).startswith(MATLAB_BEGIN)
     with SESSION.used():
         told = SESSION.contents(path)
         arrays = {
             name: Lazy(tuple(a["shape"]), _take(path, name), tuple(a["dims"]), a["attributes"])
             for name, a in told["arrays"].items()
         }
-        name = MATLAB_NAME if matlab else NAME
+        name = MATLAB if matlab else NAME
         return describe(Content(path, name, sha256(path), arrays, told["attributes"], SESSION.used))
 
 

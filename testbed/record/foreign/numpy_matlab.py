@@ -14,13 +14,14 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from testbed.errors import RecordError
-from testbed.record.foreign.arrays import Content, Lazy, describe
+from testbed.record.foreign.arrays import describe
+from testbed.record.foreign.content import MATLAB, Content, Lazy
 from testbed.record.foreign.mat5 import matrices
 from testbed.record.foreign.scratch import Scratch, reader
 from testbed.record.foreign.stream import sha256
 from testbed.record.foreign.value import ForeignCsi
 
-NPZ, MAT = "numpy", "matlab"
+NPZ = "numpy"
 LOCAL_HEADER = 30
 MOST_MEMBERS = 256
 DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, struct.error,
@@ -127,7 +128,4 @@ def open_mat(path: Path) -> ForeignCsi:
                 text[matrix.name] = matrix.text
             else:
                 arrays[matrix.name] = Lazy(matrix.shape, matrix.take)
-        if "dims" in text:
-            names = np.array([name.strip() for name in text.pop("dims").split(",")])
-            arrays["dims"] = Lazy(names.shape, lambda part: names[part])
-        return describe(Content(path, MAT, sha256(path), arrays, text))
+        return describe(Content(path, MATLAB, sha256(path), arrays, text))

@@ -38,7 +38,7 @@ KNOWN = (
         picoscenes.open_csi,
         picoscenes.covered,
     ),
-    Known("NetCDF-4/HDF5 with named dimensions (.nc, .h5)", netcdf.recognised, netcdf.open_csi),
+    Known("NetCDF-4/HDF5 with named dimensions (.nc, .h5, .mat of version 7.3)", netcdf.recognised, netcdf.open_csi),
     Known("NumPy (.npz)", numpy_matlab.is_npz, numpy_matlab.open_npz),
     Known("MATLAB (.mat, version 5 to 7)", numpy_matlab.is_mat, numpy_matlab.open_mat),
 )

@@ -65,3 +65,16 @@ def reader(
         return np.array(np.memmap(source, dtype, "r", begin, shape, order)[part])
 
     return take
+
+
+def complex_of(real: Take, imag: Take) -> Take:
+    """Reads parts of two real arrays as one complex array."""
+
+    def take(part: tuple[slice, ...]) -> NDArray[Any]:
+        first = real(part)
+        out = np.empty(first.shape, np.complex128)
+        with np.errstate(invalid="ignore"):
+            out.real, out.imag = first, imag(part)
+        return out
+
+    return take
