@@ -29,7 +29,9 @@ HEADER_BYTES = 25
 SLACK = 16
 MOST_BYTES = 8192
 RSSI_INVALID = 128
+MOST_TICKS = (1 << 62) - 1
 NOMINAL_NOISE_DBM = -95
+# stored in 64 bits; some drivers count in all of them
 CLOCK = Clock(1e-6, 32, False, "card's 1 MHz clock, since the first packet")
 
 
@@ -132,7 +134,7 @@ def _headers(content: Bytes, rows: Rows, big: bool) -> Headers:
     source[framed] = address(content[begins[:, None] + np.arange(6)])
     unknown = np.full(len(rows), np.nan, np.float32)
     return Headers(
-        ticks=(head_["ticks"] & np.uint64(0xFFFFFFFF)).astype(np.int64),
+        ticks=(head_["ticks"] & np.uint64(MOST_TICKS)).astype(np.int64),
         rssi_dbm=(rssi + NOMINAL_NOISE_DBM).astype(np.float32),
         noise_dbm=unknown,
         agc_db=unknown,

@@ -18,7 +18,7 @@ class Clock:
 
     Attributes:
         tick_s: duration of one count.
-        bits: width of the counter; 63 = never wraps.
+        bits: width of the counter; 63 = never wraps. A count beyond is of a wider counter, which has not wrapped.
         restarts: a step back is a restart of the receiver, not a gap of more than half the counter's period.
         name: in words.
     """
@@ -39,12 +39,13 @@ class Reading:
 
 
 def _steps(clock: Clock, raw: Ticks) -> Ticks:
-    """Differences of neighbours, between minus and plus half the counter's period."""
+    """Differences of neighbours; those of a counter that wraps are between minus and plus half its period."""
     step = np.diff(raw)
     if clock.bits >= NEVER:
         return step
     period = 1 << clock.bits
-    return (step + period // 2) % period - period // 2
+    wider = ((raw[1:] | raw[:-1]) >> clock.bits) > 0
+    return np.where(wider, step, (step + period // 2) % period - period // 2)
 
 
 def _damaged(step: Ticks, tolerance: int, begins: bool, ends: bool) -> NDArray[np.bool_]:
@@ -84,7 +85,10 @@ def undo_wrap(
     known = known[keep]
     step = _steps(clock, known)
     fallen = step < -tolerance
-    step[fallen] = 0 if clock.restarts or clock.bits >= NEVER else step[fallen] + (1 << clock.bits)
+    if clock.restarts or clock.bits >= NEVER:
+        step[fallen] = 0
+    else:
+        step[fallen] = np.maximum(step[fallen] + (1 << clock.bits), 0)
     start, latest = (last.total, last.latest) if last else (0, 0)
     total = np.concatenate([[start], start + np.cumsum(step)])
     given = np.maximum(np.maximum.accumulate(total), latest)

@@ -95,3 +95,17 @@ def test_transmitters_become_letters_and_invalid_rssi_unknown(tmp_path: Path, rn
     assert list(ours.packets.transmitter) == [0, 1, 0]
     assert np.isnan(ours.packets.rssi_dbm[:, 1]).all()
     assert (ours.packets.rssi_dbm[:, 0] == -55).all()
+
+
+def test_the_clock_wraps_at_32_bits_or_goes_on_in_64(tmp_path: Path, rng: np.random.Generator) -> None:
+    h = integers(rng, (1, 1, 56), -100, 100)
+    begin = (1 << 32) - 2500
+
+    def times(ticks: list[int]) -> list[float]:
+        found = read(write(tmp_path, b"".join(atheros_record(h, t) for t in ticks))).packets
+        assert found.skipped == 0
+        return found.time_s.tolist()
+
+    short = [begin + 1000 * n for n in range(6)]
+    assert times([t % (1 << 32) for t in short]) == times(short) == pytest.approx([n * 1e-3 for n in range(6)])
+    assert times([begin + 3_000_000_000 * n for n in range(5)]) == [3000 * n for n in range(5)]
