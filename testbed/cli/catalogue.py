@@ -121,7 +121,10 @@ def import_csi(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse damaged packets instead of counting them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read other people's CSI, and write it as NetCDF. Intel 5300, Atheros, nexmon, FeitCSI, ESP32, PicoScenes."""
+    """Read other people's CSI, and write it as NetCDF.
+
+    Intel 5300, Atheros, nexmon, FeitCSI, ESP32, PicoScenes, and arrays in NetCDF, .npz and .mat.
+    """
     with errors_as_sentences():
         from testbed.record.foreign.importer import import_files
 

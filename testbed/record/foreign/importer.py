@@ -33,7 +33,8 @@ def import_files(
         What was read, one summary a file.
 
     Raises:
-        RecordError: unknown format, no sound packet, an impossible rule, or (strict) a damaged packet.
+        RecordError: unknown format, no sound packet, an impossible rule, an output that is an input, or (strict) a
+            damaged packet.
     """
     if not paths:
         raise RecordError("no file to import; give at least one path")
@@ -42,6 +43,8 @@ def import_files(
             f"{len(paths)} files, one output: state with --as-links how they make the links of one network, "
             "or import them one by one"
         )
+    if out is not None:
+        _other_file(out, paths)
     sources = [open_foreign(Path(path)) for path in paths]
     if as_links is None:
         return [_copy(s, p, out, strict) for s, p in zip(sources, paths, strict=True)]
@@ -54,6 +57,13 @@ def import_files(
         if out is not None:
             compose(sources, parts, rule, out)
     return summaries
+
+
+def _other_file(out: Path, paths: Sequence[Path]) -> None:
+    """Raises RecordError: the output would take the place of an input."""
+    for path in paths:
+        if Path(out).resolve() == Path(path).resolve():
+            raise RecordError(f"{path} would be overwritten by the import; choose another file with --out")
 
 
 def _part(stack: contextlib.ExitStack, out: Path, number: int) -> Path:

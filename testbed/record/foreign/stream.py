@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,11 @@ def head(path: Path, size: int) -> bytes:
     """First bytes of a file.
 
     Raises:
-        RecordError: it cannot be read.
+        RecordError: it cannot be read, or only once, as a pipe.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise RecordError(f"{path}: is a pipe or a device, and would be read more than once; give a file")
         with path.open("rb") as file:
             return file.read(size)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -146,6 +147,25 @@ def test_what_is_not_recognised_lists_what_is(tmp_path: Path, content: bytes) ->
     assert done.exit_code != 0
     for words in ("Intel 5300", "Atheros", "nexmon", "FeitCSI", "ESP32", "PicoScenes", "NetCDF", "NumPy", "MATLAB"):
         assert words in done.output
+
+
+@pytest.mark.parametrize("links", [None, "auto:2"])
+def test_no_import_takes_the_place_of_its_source(tmp_path: Path, links: str | None) -> None:
+    source, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    content = (SAMPLES / "esp32.csv").read_bytes()
+    source.write_bytes(content)
+    other.symlink_to(source)
+    for path, out in ((source, source), (other, source), (source, other)):
+        with pytest.raises(RecordError, match="would be overwritten by the import"):
+            import_files([path], out, as_links=links)
+    assert source.read_bytes() == content
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in ((tmp_path / "pipe", "is a pipe or a device"), (tmp_path, "Is a directory")):
+        with pytest.raises(RecordError, match=reason):
+            import_files([path], None)
 
 
 def test_random_bytes_are_never_taken_for_a_recording(tmp_path: Path, rng: np.random.Generator) -> None:
