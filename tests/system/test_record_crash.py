@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -62,9 +63,15 @@ def test_a_killed_writer_process_loses_nothing_and_the_run_goes_on(tmp_path, req
         shutil.rmtree(folder.path)
 
 
+def kill_the_writer_of(writer: RunWriter) -> None:
+    """Whoever it is now; one that died before, and was not yet replaced, is nobody."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(writer.pid).kill()
+
+
 def append_while_it_is_killed(writer: RunWriter, made: list, after_s: float) -> None:
     """Rounds until the writer process has been killed, `after_s` seconds from now, and 20 more."""
-    timer = threading.Timer(after_s, psutil.Process(writer.pid).kill)
+    timer = threading.Timer(after_s, kill_the_writer_of, (writer,))
     timer.start()
     while timer.is_alive():
         writer.append(made[writer.committed % len(made)])
@@ -80,7 +87,7 @@ def test_a_writer_process_that_dies_at_the_end_is_replaced(tmp_path, seed, rng):
         with RunWriter(folder, SHAPE) as writer:
             for number in range(30):
                 writer.append(made[number % len(made)])
-            timer = threading.Timer(float(after_s), psutil.Process(writer.pid).kill)
+            timer = threading.Timer(float(after_s), kill_the_writer_of, (writer,))
             timer.start()
             writer.finish(None)
             timer.join()
