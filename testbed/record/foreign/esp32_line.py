@@ -20,7 +20,7 @@ WANTED = ("rssi", "noise_floor", "channel", "secondary_channel", "local_timestam
 RSSI, NOISE, CHANNEL, SECONDARY, TICKS, STATE, LENGTH = range(len(WANTED))
 MAC, LIST = -2, -3
 VALUES = 128
-COMMA, OPEN, CLOSE, SPACE, MINUS, NEWLINE, RETURN, QUOTE = 44, 91, 93, 32, 45, 10, 13, 34
+COMMA, OPEN, CLOSE, SPACE, MINUS, NEWLINE, RETURN, QUOTE, POINT = 44, 91, 93, 32, 45, 10, 13, 34, 46
 ZERO, NINE = 48, 57
 
 
@@ -45,12 +45,12 @@ class Columns:
 
 
 def column_order(start: bytes) -> Rows:
-    """(fields,) what each field of a line is, by the header line in `start`, or by the tool's own order."""
+    """(fields,) what each field of a line is, up to the list; by the header line in `start`, or in the tool's order."""
     names = NAMES
     for line in start.split(b"\n"):
         told = tuple(part.strip() for part in line.decode("latin-1").split(","))
         if told[0] == "type" and set(WANTED) | {"mac", "CSI_DATA"} <= set(told):
-            names = told
+            names = told[: told.index("CSI_DATA") + 1]
             break
     place = {name: n for n, name in enumerate(WANTED)} | {"mac": MAC, "CSI_DATA": LIST}
     return np.array([place.get(name, -1) for name in names], np.int64)
@@ -186,9 +186,20 @@ def _is_data(b: Bytes, at: int, end: int) -> bool:
 @njit(cache=True, nogil=True)
 def _is_list_end(b: Bytes, at: int, end: int) -> bool:
     """The line ends like a data line: what comes before is damaged."""
+    end -= 1 if end > at and b[end - 1] == QUOTE else 0
+    return bool(end - at > VALUES and b[end - 1] == CLOSE)
+
+
+@njit(cache=True, nogil=True)
+def _without_time(b: Bytes, at: int, end: int) -> int:
+    """End of a line without blanks, and without the time that the tool's `serial_append_time.py` puts behind it."""
     while end > at and (b[end - 1] == SPACE or b[end - 1] == RETURN):
         end -= 1
-    return bool(end - at > VALUES and b[end - 1] == CLOSE)
+    begin = end
+    while begin > at and (ZERO <= b[begin - 1] <= NINE or b[begin - 1] == POINT):
+        begin -= 1
+    timed = begin < end and begin - at > 1 and b[begin - 1] == COMMA
+    return begin - 1 if timed and (b[begin - 2] == CLOSE or b[begin - 2] == QUOTE) else end
 
 
 @njit(cache=True, nogil=True)
@@ -204,12 +215,13 @@ def _parse(
             end += 1
         if end == b.size and not ends:
             break
-        if _is_data(b, at, end):
-            address[n] = _line(b, at, end, order, number[n], values)
+        told = _without_time(b, at, end)
+        if _is_data(b, at, told):
+            address[n] = _line(b, at, told, order, number[n], values)
             for k in range(VALUES // 2):
                 csi[n, k] = np.complex64(complex(np.int8(values[2 * k + 1]), np.int8(values[2 * k])))
             n += 1
-        elif _is_list_end(b, at, end):
+        elif _is_list_end(b, at, told):
             address[n] = -1
             n += 1
         at = end + 1

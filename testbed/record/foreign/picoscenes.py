@@ -104,10 +104,10 @@ def _powers(content: Bytes, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np
         dbm = content[begin[:, None] + np.arange(2 + count)].view(np.int8).astype(np.float32)
         floor, each = dbm[:, 0], dbm[:, 2:]
         missing = (each == UNKNOWN_DBM) | (each == 0)
-        if version < 3:
-            each = each + floor[:, None]  # older versions count from the noise floor
-        rssi[at, :count] = np.where(missing, np.nan, each)
         noise[at] = np.where((floor == UNKNOWN_DBM) | (floor == 0), np.nan, floor)
+        if version < 3:
+            each = each + noise[at][:, None]  # older versions count from the noise floor
+        rssi[at, :count] = np.where(missing, np.nan, each)
     return rssi, noise
 
 

@@ -77,6 +77,24 @@ def test_columns_in_another_order_are_found_by_their_names(tmp_path: Path, rng: 
     np.testing.assert_array_equal(ours.raw[0, 0, fit], rising(h, NONE)[fit])
 
 
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_the_time_of_day_may_stand_behind_the_list(
+    tmp_path: Path, rng: np.random.Generator, quoted: bool, head: bool
+) -> None:
+    """As the tool's own serial_append_time.py writes it; and a quoted list, as spreadsheets do."""
+    drawn = integers(rng, (3, 64), -127, 127)
+    lines = [Esp32(esp32_values(h), ticks=1000 * n).line().strip() for n, h in enumerate(drawn)]
+    if quoted:
+        lines = [line.replace("[", '"[').replace("]", ']"') for line in lines]
+    timed = [f"{line},{1_742_212_800.25 + n / 7}" for n, line in enumerate(lines)]
+    torn = timed[1][40:], timed[1][:-30] + ",17", timed[1] + ",17"
+    ours = read(write(tmp_path, "\n".join([*([ESP32_FIELDS] * head), *timed, *torn]).encode()))
+    fit = ours.source.used
+    np.testing.assert_array_equal(ours.raw[:, 0, fit], [rising(h, NONE)[fit] for h in drawn])
+    assert ours.packets.skipped == len(torn)
+
+
 def test_the_clock_wraps_and_restarts(tmp_path: Path, rng: np.random.Generator) -> None:
     values = esp32_values(integers(rng, (64,), -127, 127))
     begin = (1 << 32) - 3000

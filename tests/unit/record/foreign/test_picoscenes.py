@@ -91,6 +91,15 @@ def test_qca9300_frames(
     np.testing.assert_array_equal(ours.packets.rssi_dbm[0, ::streams], told)
 
 
+@pytest.mark.parametrize("floor", [0, -128])
+def test_powers_above_an_unknown_noise_floor_are_unknown(tmp_path: Path, rng: np.random.Generator, floor: int) -> None:
+    csi = PicoCsi(QCA, HT, 20, 56, 1, 1, build.atheros_payload(integers(rng, (1, 1, 56), -512, 511)), 2).bytes()
+    basics = [rxs_basic(2, QCA, 1000 * n, (45, 45, 45), noise) for n, noise in enumerate((-95, floor))]
+    frames = [pico_frame([basic, csi]) for basic in basics]
+    packets = read(write(tmp_path, b"".join(frames))).packets
+    assert (packets.rssi_dbm.tolist(), packets.skipped) == ([[-50]], 1)
+
+
 @pytest.mark.parametrize("mhz", [20, 40])
 @pytest.mark.parametrize(
     ("receivers", "order"), [(1, (0, 0, 0)), (2, (0, 1, 0)), (3, (0, 1, 2)), (3, (2, 0, 1)), (3, (1, 2, 0))]
