@@ -19,9 +19,10 @@ from testbed.record.foreign.clock import Clock, Reading, undo_wrap
 from testbed.record.foreign.dialect import KEY, LENGTH, START, Dialect, Headers
 from testbed.record.foreign.grid import Grid, Layout, common_grid
 from testbed.record.foreign.peek import Bytes, Rows
+from testbed.record.foreign.power import unknown_noise
 from testbed.record.foreign.spread import spread
 from testbed.record.foreign.stream import Window, sha256
-from testbed.record.foreign.value import ForeignCsi, Letters, Packets, empty_packets
+from testbed.record.foreign.value import RAW_REFERENCE, ForeignCsi, Letters, Packets, empty_packets
 
 CHUNK_BYTES = 24 << 20
 
@@ -38,17 +39,22 @@ class Block:
 
 
 def open_frames(path: Path, dialect: Dialect) -> ForeignCsi:
-    """Survey a file and describe it; its packets are read when asked for.
+    """Survey a file and describe it; its packets are read when asked for. Without any RSSI its scale is relative.
 
     Raises:
         RecordError: it cannot be read, or holds no sound packet.
     """
     keys: Counter[int] = Counter()
+    powers = False
     for block in _walked(path, dialect):
-        values, counts = np.unique(block.rows[block.headers.good, KEY], return_counts=True)
+        good = block.headers.good
+        values, counts = np.unique(block.rows[good, KEY], return_counts=True)
         keys.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        powers = powers or bool(np.isfinite(block.headers.rssi_dbm[good]).any())
     if not keys:
         raise RecordError(f"{path}: no sound {dialect.name} packet in it; nothing can be imported")
+    if dialect.absolute and not powers:
+        dialect = replace(dialect, scale=None, absolute=False, reference=RAW_REFERENCE, noise=unknown_noise)
     layouts = {key: dialect.layout(key) for key in keys}
     grid = common_grid(path, layouts, keys)
     return ForeignCsi(

@@ -85,3 +85,13 @@ def test_transmitters_and_damage(tmp_path: Path, rng: np.random.Generator) -> No
     wrong[52] = 57  # tones that no format has
     (found,) = import_files([write(tmp_path, frames[0] + bytes(wrong) + frames[2])], None)
     assert (found.packets, found.skipped) == (2, 1)
+
+
+def test_amplitudes_without_any_rssi_are_relative(tmp_path: Path, rng: np.random.Generator) -> None:
+    h = integers(rng, (2, 1, 56), -999, 999)
+    ours = read(write(tmp_path, b"".join(feitcsi_frame(h, "ht", 20, 1000 * n, rssi=(0, 0)) for n in range(3))))
+    assert (ours.source.absolute, ours.packets.skipped) == (False, 0)
+    np.testing.assert_array_equal(ours.packets.h[:, :, ours.source.used], h[None, :, 0, ours.source.used].repeat(3, 0))
+    mixed = b"".join(feitcsi_frame(h, "ht", 20, 1000 * n, rssi=(45, 45 * n)) for n in range(3))
+    ours = read(write(tmp_path, mixed))
+    assert (ours.source.absolute, len(ours.packets.h), ours.packets.skipped) == (True, 2, 1)
