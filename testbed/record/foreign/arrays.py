@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import RecordError
-from testbed.record.foreign.axes import Axes, arranged, beside, each_link, in_order, links, part_of
+from testbed.record.foreign.axes import Axes, arranged, beside, each_link, in_order, links, part_of, vector
 from testbed.record.foreign.content import Content, Lazy, joined
 from testbed.record.foreign.value import POWER_REFERENCE, RAW_REFERENCE, SNR_REFERENCE, ForeignCsi, Packets
 
@@ -26,7 +27,7 @@ _SECONDS = {
 }  # fmt: skip
 _HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 _ABSOLUTE = {"sqrt(SNR)", SNR_REFERENCE, POWER_REFERENCE}
-PIECE_BYTES = 16 << 20
+PIECE_BYTES, TIMES_AT_ONCE = 16 << 20, 1 << 18
 LARGEST = 1e15  # a time in s or a frequency in Hz beyond is damage
 
 
@@ -56,9 +57,9 @@ def describe(found: Content) -> ForeignCsi:
         RecordError: an array is missing, or an axis cannot be told.
     """
     content = Content(found.path, found.format, found.sha256, joined(found.arrays, H), found.attributes, found.used)
-    time_s = _time(content)
+    times = _times(content)
     frequency, center, spacing = _frequency(content)
-    h, axes = arranged(content, content.arrays[_first(content, H, "CSI")], time_s.size, frequency.size)
+    h, axes = arranged(content, content.arrays[_first(content, H, "CSI")], times.size, frequency.size)
     order = np.argsort(frequency)
     reference = str(content.attributes.get("amplitude_reference", RAW_REFERENCE))
     told = content.attributes.get("amplitude_scale")
@@ -77,7 +78,7 @@ def describe(found: Content) -> ForeignCsi:
         absolute=absolute,
         amplitude_reference=reference,
         clock=str(content.attributes.get("clock", "the file's time, since the first packet")),
-        chunks=lambda: _chunks(content, h, axes, time_s, order, side),
+        chunks=lambda: _chunks(content, h, axes, times, order, side),
         phase_calibrated=phase == 1,
         transmitters_known="transmitter" in side,
         remarks=left_out,
@@ -125,18 +126,55 @@ def _real_numbers(content: Content, name: str) -> NDArray[Any]:
     return values.reshape(-1)
 
 
-def _time(content: Content) -> NDArray[np.float64]:
-    """Seconds since the first sound time; NaN where one is none. Whole numbers lose nothing on the way."""
+@dataclass(frozen=True, eq=False)
+class _Times:
+    """The times of all packets, read a span at a time.
+
+    Attributes:
+        array: one number a packet, in one row.
+        axes: what its axes are.
+        unit_s: seconds of a count.
+        begin: first sound number.
+    """
+
+    array: Lazy
+    axes: Axes
+    unit_s: float
+    begin: Any = 0
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    def numbers(self, span: slice) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What is in the file, and which of it are times."""
+        values = self.array.take(part_of(self.array.shape, self.axes, span)).reshape(-1)
+        values = values.astype(np.int64) if values.dtype.kind in "iu" else values.astype(float)
+        return values, np.abs(values.astype(float) * self.unit_s) < LARGEST
+
+    def at(self, span: slice) -> NDArray[np.float64]:
+        """Seconds since the first sound time, NaN where one is none; whole numbers lose nothing on the way."""
+        values, sound = self.numbers(span)
+        with np.errstate(invalid="ignore"):
+            return np.where(sound, (values - self.begin) * self.unit_s, np.nan)
+
+
+def _times(content: Content) -> _Times:
+    """Raises RecordError: not real numbers in one row, or of an unknown unit."""
     name = _first(content, TIME, "time")
-    units = str(content.arrays[name].attributes.get("units", "s")).split(" since ")[0].strip()
+    array = content.arrays[name]
+    units = str(array.attributes.get("units", "s")).split(" since ")[0].strip()
     if units not in _SECONDS:
         raise RecordError(f"{content.path}: {name}: unit {units!r}; give seconds, or one of {', '.join(_SECONDS)}")
-    values = _real_numbers(content, name)
-    sound = np.abs(values.astype(float) * _SECONDS[units]) < LARGEST
-    values = values.astype(np.int64) if values.dtype.kind in "iu" else values.astype(float)
-    begin = values[sound][:1].sum()
-    with np.errstate(invalid="ignore"):
-        return np.where(sound, (values - begin) * _SECONDS[units], np.nan)
+    axes = vector(array, array.size)
+    if axes is None or array.take(part_of(array.shape, axes, slice(0, 1))).dtype.kind not in "fiub":
+        raise RecordError(f"{content.path}: {name} of shape {array.shape}; it must be real numbers, one a packet")
+    found = _Times(array, axes, _SECONDS[units])
+    for at in range(0, array.size, TIMES_AT_ONCE):
+        values, sound = found.numbers(slice(at, min(at + TIMES_AT_ONCE, array.size)))
+        if sound.any():
+            return replace(found, begin=values[sound][0])
+    return found
 
 
 def _frequency(content: Content) -> tuple[NDArray[np.float64], float | None, float]:
@@ -177,25 +215,25 @@ def _chunks(
     content: Content,
     h: Lazy,
     axes: Axes,
-    time_s: NDArray[np.float64],
+    times: _Times,
     order: NDArray[np.int64],
     side: dict[str, tuple[Lazy, Axes]],
 ) -> Iterator[Packets]:
     """Packets in pieces; those without a finite, rising time or with infinite numbers are skipped."""
-    latest, rows = -np.inf, max(1, PIECE_BYTES // (8 * h.size // time_s.size))
+    latest, rows = -np.inf, max(1, PIECE_BYTES // (8 * h.size // times.size))
     with content.used():
-        for begin in range(0, time_s.size, rows):
-            span = slice(begin, min(begin + rows, time_s.size))
+        for begin in range(0, times.size, rows):
+            span = slice(begin, min(begin + rows, times.size))
             part = h.take(part_of(h.shape, axes, span))
             if part.dtype.kind not in "fciub":
                 raise RecordError(f"{content.path}: h is of type {part.dtype}; CSI must be numbers")
             with np.errstate(invalid="ignore", over="ignore"):
                 piece = in_order(part, axes)[:, :, order].astype(np.complex64)
-            times = time_s[span]
-            good = _rising(times, latest) & ~np.isinf(piece).any(axis=(1, 2))
-            latest = float(times[good][-1]) if good.any() else latest
+            time_s = times.at(span)
+            good = _rising(time_s, latest) & ~np.isinf(piece).any(axis=(1, 2))
+            latest = float(time_s[good][-1]) if good.any() else latest
             told = {name: _told(array, own, h, axes, span)[good] for name, (array, own) in side.items()}
-            yield _packets(piece[good], times[good], told, int((~good).sum()))
+            yield _packets(piece[good], time_s[good], told, int((~good).sum()))
 
 
 def _rising(times: NDArray[np.float64], latest: float) -> NDArray[np.bool_]:

@@ -96,6 +96,14 @@ def in_order(part: NDArray[Any], axes: Axes) -> NDArray[Any]:
     return np.ascontiguousarray(moved).reshape(moved.shape[0], -1, moved.shape[-1])
 
 
+def vector(array: Lazy, times: int) -> Axes | None:
+    """The axes of so many numbers in one row or column; None for any other shape."""
+    if array.size != times or times not in array.shape or len(array.shape) > 2:
+        return None
+    at = array.shape.index(times)
+    return tuple(TIME if n == at else ONE for n in range(len(array.shape)))
+
+
 def beside(array: Lazy, h: Lazy, axes: Axes) -> Axes | None:
     """What the axes of an array beside the CSI are, if it has one number a packet, or a packet and link (or antenna).
 
@@ -110,9 +118,7 @@ def beside(array: Lazy, h: Lazy, axes: Axes) -> Axes | None:
     whole = tuple(axis for axis in ORDER if axis in size)
     if array.shape == tuple(size[axis] for axis in whole):
         return whole
-    vector = array.size == size[TIME] and array.size in array.shape and len(array.shape) <= 2
-    at = array.shape.index(array.size) if vector else 0
-    return tuple(TIME if n == at else ONE for n in range(len(array.shape))) if vector else None
+    return vector(array, size[TIME])
 
 
 def each_link(part: NDArray[Any], own: Axes, h: Lazy, axes: Axes) -> NDArray[Any]:
