@@ -182,8 +182,10 @@ def _attributes(
     warnings = ["antenna pairs of one receiver stand for links between nodes that were never there"]
     if not together:
         warnings.insert(0, "these links were not measured at the same time")
-    same_center = len({s.center_hz for s in used}) == 1 and first.center_hz is not None
     references = sorted({s.amplitude_reference for s in used})
+    if len(references) > 1 or (len(used) > 1 and not all(s.absolute for s in used)):
+        warnings.append("amplitudes of different files cannot be compared, and so no SNR where noise is unknown")
+    same_center = len({s.center_hz for s in used}) == 1 and first.center_hz is not None
     return {
         "nodes": int(max(max(k.link_from, k.link_to) for k in links)) + 1,
         "composition": "\n".join(words(k, sources) for k in links),

@@ -149,6 +149,23 @@ def test_what_is_not_recognised_lists_what_is(tmp_path: Path, content: bytes) ->
         assert words in done.output
 
 
+@pytest.mark.parametrize(
+    ("names", "comparable"),
+    [
+        (("esp32.csv", "esp32.csv"), True),
+        (("intel5300.dat", "esp32.csv"), False),
+        (("atheros.dat", "atheros.dat"), False),
+    ],
+)
+def test_a_network_of_files_whose_amplitudes_cannot_be_compared_says_so(
+    tmp_path: Path, names: tuple[str, str], comparable: bool
+) -> None:
+    out = tmp_path / "out.nc"
+    import_files([SAMPLES / name for name in names], out, as_links="0>1=rx0tx0,1>0=2/rx0tx0")
+    with h5py.File(out) as file:
+        assert ("amplitudes of different files cannot be compared" in file.attrs["warning"]) != comparable
+
+
 @pytest.mark.parametrize("links", [None, "auto:2"])
 def test_no_import_takes_the_place_of_its_source(tmp_path: Path, links: str | None) -> None:
     source, other = tmp_path / "a.csv", tmp_path / "b.csv"
