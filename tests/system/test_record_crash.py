@@ -43,6 +43,7 @@ def kills(long: bool) -> range:
     return range(100 if long else 6)
 
 
+@pytest.mark.timeout(1800)
 def test_a_killed_writer_process_loses_nothing_and_the_run_goes_on(tmp_path, request, seed, rng):
     """It dies at any moment of its work, twice a run; another one takes its place."""
     made = rounds(seed)
@@ -143,6 +144,7 @@ def start_controller(out: Path, seed: int) -> tuple[subprocess.Popen, RunFolder,
     return controller, RunFolder(Path(path)), int(pid)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("also_writer", [False, True])
 def test_a_killed_controller_loses_nothing_that_was_acknowledged(tmp_path, request, seed, rng, also_writer):
     for _ in range(100 if request.config.getoption("--long") else 3):
