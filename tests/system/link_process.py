@@ -32,7 +32,7 @@ def agent(connect: str, index: str, keys: str, log: str) -> None:
             except LinkError as error:
                 write(log, "refused", str(error))
                 refusals += 1
-                if refusals == 5:
+                if refusals == 20:
                     return
                 continue
             reason = spoke.serve(serve_node(ReferenceNode(k)), lambda: write(log, "quiet", ""))
