@@ -85,6 +85,11 @@ def fork(body: Callable[[], int]) -> int:
     _end(body)
 
 
+def ending(code: int) -> str:
+    """How a process ended, in words; `code` is negative for a signal."""
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
 @contextmanager
 def _children_ended() -> Iterator[int]:
     """A descriptor that can be read when a child has ended."""
