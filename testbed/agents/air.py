@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from testbed.agents.ether import Configure, Done, Receive, Request, Silence, Transmit
-from testbed.agents.log import logger
+from testbed.agents.log import log_stranger, logger
 from testbed.agents.warm import warm_air
 from testbed.errors import RadioError
 from testbed.link.codec import pack, unpack
@@ -57,10 +57,10 @@ def run_air(settings: str, keys: Path, announce: Callable[[str], None]) -> None:
     """
     warm_air()
     air = Air(msgspec.json.decode(settings, type=AirSettings))
-    with Service("tcp://127.0.0.1:*", server_keys(keys, air.settings.units, "air")) as service:
+    log = logger(units=air.settings.units)
+    with Service("tcp://127.0.0.1:*", server_keys(keys, air.settings.units, "air"), log_stranger(log)) as service:
         threading.Thread(target=_stop_with_parent, args=(service,), daemon=True).start()
         announce(service.address)
-        log = logger(units=air.settings.units)
         log.info("listening", address=service.address)
         service.serve(lambda client, frames: answer(air, client, frames))
         log.info("ended", air_time_s=air.clock_s, on_air=air.on_air())

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.agents.latch import is_latched, on_duty
-from testbed.agents.log import logger
-from testbed.agents.nursery import fork, set_name
+from testbed.agents.log import log_stranger, logger
+from testbed.agents.nursery import ending, fork, set_name
 from testbed.agents.panic import Arm, Obeyed, Panic
 from testbed.agents.pulse import Ear, Pulse
 from testbed.agents.watch import Action, Kill, Leave, Silence, Start, Tell, Watch
@@ -61,7 +61,8 @@ class Post:
 def run_guard(post: Post, body: Body) -> int:
     """Guard agents that do `body` until the run is over; the exit code."""
     with ExitStack() as stack:
-        service = stack.enter_context(Service(post.listen, guard_keys(post.keys, post.index)))
+        strangers = log_stranger(logger(guard=post.index))
+        service = stack.enter_context(Service(post.listen, guard_keys(post.keys, post.index), strangers))
         stack.enter_context(on_duty(post.keys, post.index, service.address))
         state = post.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="testbed-node-")))
         return _Guard(post, state, body, service).run()

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 import structlog
+
+
+def log_stranger(log: structlog.stdlib.BoundLogger) -> Callable[[str], None]:
+    """Notes in `log` who was refused."""
+    return lambda who: log.warning("refused an unknown key", who=who)
 
 
 def logger(**bound: object) -> structlog.stdlib.BoundLogger:

@@ -30,7 +30,7 @@ from testbed.link.sockets import Arrival, ServerSocket
 
 _GRACE_S = 2.0
 _FAREWELL_S = 0.5
-_EVENTS_KEPT = 10_000
+_EVENTS_KEPT, _REFUSALS_KEPT = 10_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Hub:
     def tick(self, now: float) -> None:
         """Time has passed."""
         self._act(self._session.tick(now))
-        for who in self._socket.denied:
+        for who in self._socket.newly_denied():
             self._remember("refused", -1, f"refused the unknown key of {who}")
 
     def wake_at(self) -> float:
@@ -232,9 +232,10 @@ class Hub:
                     self._open.pop(request).set_exception(_Gone(reason))
 
     def _remember(self, kind: str, node: int, text: str) -> None:
-        if kind == "refused" and text in self._refusals:  # who is refused tries again and again
-            return
-        self._refusals.add(text)
+        if kind == "refused":  # who is refused tries again and again, under ever new names if he likes
+            if text in self._refusals or len(self._refusals) >= _REFUSALS_KEPT:
+                return
+            self._refusals.add(text)
         self._events.append(Event(time.monotonic(), kind, node, text))
         with self._changed:
             self._members = tuple(self._session.incarnation(k) for k in range(len(self._members)))

@@ -33,6 +33,11 @@ class _Ticket(Struct, frozen=True, forbid_unknown_fields=True):
 class Service:
     """Listens at `bind`; `serve` answers, one request at a time; to be used in a `with`.
 
+    Args:
+        bind: "tcp://127.0.0.1:*" for a free port on this machine.
+        keys: its own pair, and the public keys of those who may ask.
+        refused: told the address and the key of each stranger, once.
+
     Attributes:
         address: where clients connect.
         dropped: messages that were no requests.
@@ -41,8 +46,9 @@ class Service:
         LinkError: the address cannot be bound.
     """
 
-    def __init__(self, bind: str, keys: ServerKeys) -> None:
+    def __init__(self, bind: str, keys: ServerKeys, refused: Callable[[str], None] = lambda who: None) -> None:
         self._socket = ServerSocket(bind, keys)
+        self._refused = refused
         self.address = self._socket.address
         self.dropped = 0
         self._stopping = False
@@ -76,6 +82,8 @@ class Service:
     def attend(self, handler: Callable[[int, Frames], Sequence[Frame]], timeout_s: float) -> None:
         """Wait once, for requests or a watched descriptor, and answer what has come; for loops of other people."""
         self._socket.wait(timeout_s)
+        for who in self._socket.newly_denied():
+            self._refused(who)
         self._answer_waiting(handler)
 
     def watch(self, descriptor: int) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import math
 import os
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +26,8 @@ from testbed.link.codec import Frame as Frames
 from testbed.link.keys import ClientKeys, KeyPair, ServerKeys
 
 DOMAIN = b"testbed"
+MOST_DENIED = 1000
+"""Unknown keys that are remembered."""
 _COPY_BELOW = 1 << 16
 _QUEUE = 256
 _SEND_TIMEOUT_MS = 100
@@ -136,7 +137,6 @@ class ServerSocket(_Wire):
 
     Attributes:
         address: where clients connect, with the port that was found for `tcp://…:*`.
-        denied: how often which unknown key was refused: {"tcp address key": times}.
 
     Raises:
         LinkError: the address is in use or cannot be bound.
@@ -145,7 +145,8 @@ class ServerSocket(_Wire):
     def __init__(self, bind: str, keys: ServerKeys, *, zap: bool = True) -> None:
         super().__init__(zmq.ROUTER, keys.own)
         self._clients = dict(keys.clients)
-        self.denied: Counter[str] = Counter()
+        self._denied: set[str] = set()
+        self._newly_denied: list[str] = []
         self._zap = self._context.socket(zmq.REP)
         self._zap.linger = 0
         if zap:
@@ -170,6 +171,14 @@ class ServerSocket(_Wire):
         address, *rest = frames
         return Arrival(address.bytes, int(address.get("User-Id")), _contents(rest))
 
+    def newly_denied(self) -> list[str]:
+        """Unknown keys, as "address key", that were refused for the first time since this was last asked.
+
+        Who has none of ours can make as many as he likes: after `MOST_DENIED` of them no more are told.
+        """
+        new, self._newly_denied = self._newly_denied, []
+        return new
+
     def send(self, address: bytes, frames: Sequence[Frames]) -> bool:
         """Whether `frames` are on their way to connection `address`; False: it is gone or does not read."""
         return self._send([address, *frames])
@@ -186,10 +195,15 @@ class ServerSocket(_Wire):
             key = z85.encode(credentials[0])
             client = self._clients.get(key)
             if client is None:
-                self.denied[f"{peer.decode(errors='replace')} {key.decode()}"] += 1
+                self._note_denied(f"{peer.decode(errors='replace')} {key.decode()}")
         if client is None:
             return [b"1.0", number, b"400", b"unknown key", b"", b""]
         return [b"1.0", number, b"200", b"OK", str(client).encode(), b""]
+
+    def _note_denied(self, who: str) -> None:
+        if who not in self._denied and len(self._denied) < MOST_DENIED:
+            self._denied.add(who)
+            self._newly_denied.append(who)
 
     def _close_helpers(self) -> None:
         self._poller.unregister(self._zap)

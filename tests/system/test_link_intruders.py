@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from testbed.link.hub import Hub
 from testbed.link.keys import ClientKeys, KeyPair, client_keys, ensure_keys, server_keys
 from testbed.link.messages import ToAgent, ToController
 from testbed.link.remote import serve_node
-from testbed.link.sockets import ClientSocket, ServerSocket
+from testbed.link.sockets import DOMAIN, MOST_DENIED, ClientSocket, ServerSocket
 from testbed.link.spoke import Spoke
 from tests.reference.link_node import ReferenceNode
 from tests.unit.link.test_codec import example_messages, mutated
@@ -95,6 +97,44 @@ def test_an_unknown_key_stays_out_and_learns_why(hub: Hub, keys: Path) -> None:
     (text,) = refusals(hub)
     assert text.startswith("refused the unknown key of 127.0.0.1 ")
     assert hub.alive() == (False, True)
+
+
+def test_a_flood_of_unknown_keys_neither_grows_nor_slows_what_is_remembered(hub: Hub) -> None:
+    """Keys cost nothing: who has none of ours can make a thousand a second."""
+    for n in range(20_000):
+        key = n.to_bytes(4, "big") + bytes(28)
+        judged = hub._socket._judge([b"1.0", b"1", DOMAIN, b"10.0.0.1", b"", b"CURVE", key])
+        assert judged[2] == b"400"
+    wait_until(lambda: len(refusals(hub)) == MOST_DENIED)
+    assert hub._socket.newly_denied() == []
+
+
+def test_a_full_queue_whose_sender_goes_away_harms_nobody(keys: Path) -> None:
+    """ZeroMQ's own heartbeats would abort the process here, hence another one."""
+    script = f"""
+import threading, time
+from pathlib import Path
+from testbed.link import sockets
+from testbed.link.keys import client_keys, server_keys
+sockets._LINGER_MS = 0
+keys = Path({str(keys)!r})
+with sockets.ServerSocket("tcp://127.0.0.1:*", server_keys(keys, 2)) as server:
+    sent = threading.Event()
+    with sockets.ClientSocket(server.address, client_keys(keys, 0)) as client:
+        def pour():
+            while client.send([bytes(1 << 16)], 0.5):
+                sent.set()
+        pouring = threading.Thread(target=pour)
+        pouring.start()
+        while not sent.is_set():
+            server.wait(0.05)
+        pouring.join()
+    time.sleep(1.5)
+    print(sum(1 for _ in iter(server.receive, None)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
 
 
 def test_without_a_key_nothing_comes_through(hub: Hub) -> None:
