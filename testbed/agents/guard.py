@@ -117,7 +117,7 @@ class _Guard:
                 self._heard(words)
         if self._handle in ready:
             self._agent_ended()
-        if self._signals in ready and set(os.read(self._signals, 4096)) & {signal.SIGINT, signal.SIGTERM}:
+        if self._signals in ready and SIGNALS & set(os.read(self._signals, 4096)):
             self._act(self._watch.farewell(time.monotonic(), orderly=False))
         if 0 in ready:
             line = os.read(0, 4096)
@@ -183,8 +183,7 @@ class _Guard:
             os.close(descriptor)
         self._ear, self._handle, self._agent = None, -1, None
         code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        self._act(self._watch.ended(how, code, time.monotonic()))
+        self._act(self._watch.ended(ending(code), code, time.monotonic()))
 
     def _silence(self, reason: str) -> None:
         """Off the air; where that fails, again and again while no agent could do it."""
@@ -206,8 +205,9 @@ def _signals() -> int:
     os.set_blocking(bell, False)
     os.set_blocking(ring, False)
     signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: None)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup a closed terminal is no reason to go
+            signal.signal(number, lambda number, frame: None)
     return bell
 
 

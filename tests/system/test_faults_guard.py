@@ -152,17 +152,19 @@ def test_a_parent_that_is_gone_silences_and_ends_them(scene: Scene) -> None:
     assert not psutil.wait_procs([agent], 5)[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_to_the_whole_group_silences_and_ends_them(scene: Scene, number: int) -> None:
     agent = scene.agent()
     assert scene.quiet_after(lambda: os.killpg(scene.children.pid("node-0"), number)) < 0.5 + SLACK_S
     assert not psutil.wait_procs([agent], 5)[1]
 
 
-def test_a_signal_to_the_group_while_the_agent_is_stopped_silences_too(scene: Scene) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_to_the_group_while_the_agent_is_stopped_silences_too(scene: Scene, number: int) -> None:
+    """A closed terminal tells its whole group; an agent that hangs does not hear it."""
     agent = scene.agent()
     agent.suspend()
-    assert scene.quiet_after(lambda: os.killpg(scene.children.pid("node-0"), signal.SIGTERM)) < 0.5 + SLACK_S
+    assert scene.quiet_after(lambda: os.killpg(scene.children.pid("node-0"), number)) < 0.5 + SLACK_S
     assert not psutil.wait_procs([agent], 5)[1]
 
 
