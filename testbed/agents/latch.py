@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from testbed.errors import TransmitRefused
+from testbed.errors import KeyFileError, TransmitRefused
 
 _LATCH, _DUTY = "panic", "on-duty"
 
@@ -32,13 +32,33 @@ def is_latched(keys: Path) -> bool:
 
 
 def set_latch(keys: Path) -> None:
-    """Nobody transmits until `clear_latch`."""
-    os.close(os.open(keys / _LATCH, os.O_WRONLY | os.O_CREAT, 0o600))
+    """Nobody transmits until `clear_latch`.
+
+    Raises:
+        KeyFileError: the latch cannot be set there.
+    """
+    with _sentences(keys, "set"):
+        os.close(os.open(keys / _LATCH, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def clear_latch(keys: Path) -> None:
-    """Transmitting is allowed again."""
-    (keys / _LATCH).unlink(missing_ok=True)
+    """Transmitting is allowed again.
+
+    Raises:
+        KeyFileError: the latch cannot be taken away.
+    """
+    with _sentences(keys, "taken away"):
+        (keys / _LATCH).unlink(missing_ok=True)
+
+
+@contextmanager
+def _sentences(keys: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeyFileError(
+            f"the latch in key folder {keys} cannot be {what} ({error.strerror}): mend folder or TESTBED_KEYS, repeat"
+        ) from error
 
 
 def refuse_if_latched(keys: Path) -> None:

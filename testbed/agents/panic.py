@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from testbed.agents.latch import OnDuty, all_on_duty, clear_latch, set_latch
-from testbed.errors import LinkError
+from testbed.errors import KeyFileError, LinkError
 from testbed.link.codec import pack, unpack
 from testbed.link.keys import CONTROLLER, client_keys
 from testbed.link.service import Client
@@ -61,10 +61,15 @@ def panic(keys: Path, others: Sequence[OnDuty] = ()) -> list[Outcome]:
     """Latch, and silence the node of every guard on this machine, and of `others`.
 
     Raises:
-        KeyFileError: the controller's keys are not here.
+        KeyFileError: the latch cannot be set; the guards were told all the same.
     """
     start = time.monotonic()
-    set_latch(keys)
+    try:
+        set_latch(keys)
+    except KeyFileError as error:
+        outcomes = _tell_all(keys, [*all_on_duty(keys), *others], Panic(), start)
+        silent = sum(one.well for one in outcomes)
+        raise KeyFileError(f"{silent} of {len(outcomes)} nodes are silent, but {error}") from error
     return _tell_all(keys, [*all_on_duty(keys), *others], Panic(), start)
 
 
@@ -72,7 +77,7 @@ def arm(keys: Path, others: Sequence[OnDuty] = ()) -> list[Outcome]:
     """Take the latch away, here and at every guard.
 
     Raises:
-        KeyFileError: the controller's keys are not here.
+        KeyFileError: it cannot be taken away; nobody was told.
     """
     start = time.monotonic()
     clear_latch(keys)

@@ -20,7 +20,7 @@ import pytest
 
 from testbed.agents.latch import OnDuty, is_latched, on_duty, set_latch
 from testbed.agents.panic import arm, panic
-from testbed.errors import NodeLost
+from testbed.errors import KeyFileError, NodeLost
 from testbed.link.hub import Hub
 from testbed.link.keys import ensure_keys, guard_keys, server_keys
 from testbed.link.service import Service
@@ -53,6 +53,27 @@ def test_panic_silences_and_latches_until_arm(nursery: tuple[Children, Path], se
         scene.node.begin(0)
         scene.node.sound(3)
         assert not is_quiet(scene.unit)
+
+
+def test_panic_silences_also_where_no_latch_can_be_set(nursery: tuple[Children, Path], server: Server) -> None:
+    keys = nursery[1] / "keys"
+    (keys / "panic").symlink_to("nowhere/at/all")
+    with on_stage(nursery, server) as scene:
+        try:
+            with pytest.raises(KeyFileError, match=r"1 of 1 nodes are silent, but the latch in key folder .*: mend"):
+                panic(keys)
+        finally:
+            (keys / "panic").unlink()
+        assert is_quiet(scene.unit)
+        arm(keys)
+
+
+def test_panic_without_a_folder_of_keys_is_one_sentence(tmp_path: Path) -> None:
+    done = command(tmp_path, "panic")
+    assert done.returncode == 1
+    assert done.stderr.startswith("testbed: 0 of 0 nodes are silent, but the latch in key folder")
+    assert "TESTBED_KEYS" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_panic_works_on_a_stopped_agent_of_a_hanging_controller(nursery: tuple[Children, Path], server: Server) -> None:
