@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from testbed.errors import RecordError
 
 Floats = NDArray[np.float32]
 
@@ -20,15 +24,21 @@ class FileShelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._sentences():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def keep(self, batch: int, layer: int, x: Floats) -> None:
-        """The tokens (N, d) of `batch` before `layer`."""
+        """The tokens (N, d) of `batch` before `layer`.
+
+        Raises:
+            RecordError: they cannot be written.
+        """
         path = self._path(layer)
         aside = path.with_suffix(".part")
-        with aside.open("wb") as file:
-            np.savez(file, at=np.array([batch, layer]), x=x)
-        os.replace(aside, path)
+        with self._sentences():
+            with aside.open("wb") as file:
+                np.savez(file, at=np.array([batch, layer]), x=x)
+            os.replace(aside, path)
 
     def recall(self, batch: int, layer: int) -> Floats | None:
         """What was kept, None where nothing was."""
@@ -37,6 +47,15 @@ class FileShelf:
                 return kept["x"] if kept["at"].tolist() == [batch, layer] else None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RecordError(
+                f"{self._folder}: tokens cannot be kept there ({error.strerror}); make room, or name another TMPDIR"
+            ) from error
 
     def _path(self, layer: int) -> Path:
         return self._folder / f"tokens-{layer % 2}.npz"
