@@ -1,4 +1,4 @@
-"""How a person ends a run: three times Ctrl+C, each more urgent, or a panic."""
+"""How a person ends a run: three times Ctrl+C, each more urgent; a closed terminal; a panic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Stopping:
 
     The first Ctrl+C or SIGTERM ends it after the round that is under way; the second takes every radio off the air and
     raises KeyboardInterrupt; the third takes them off the air again and ends the process on the spot. What was recorded
-    stays readable on each of these ways. A panic ends it like the first.
+    stays readable on each of these ways. A panic ends it like the first, and so does a terminal that is closed, however
+    often that is told.
 
     Attributes:
         quiet: takes every radio off the air at once.
@@ -38,6 +39,8 @@ class Stopping:
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
+            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hung_up)
         return self
 
     def __exit__(
@@ -46,6 +49,9 @@ class Stopping:
         for number, handler in self._before.items():
             leaving = self._asked > 1  # all is silent, and nothing is left to do but to go
             signal.signal(number, signal.SIG_IGN if leaving else handler)  # type: ignore[arg-type]  # as it came
+
+    def _hung_up(self, number: int, frame: FrameType | None) -> None:
+        self._asked = max(self._asked, 1)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked += 1

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from testbed.agents.controller import Plan
     from testbed.outcome import RoundRecord, Summary
+
+
+def say(words: str, lines: TextIO) -> None:
+    """A line for whoever watches a run; where nobody does any more, the run ends as after a terminal was closed."""
+    try:
+        print(words, file=lines, flush=True)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            return  # a full disk, say: the line is lost, the run is not
+        os.dup2(os.open(os.devnull, os.O_WRONLY), lines.fileno())
+        signal.raise_signal(signal.SIGHUP)
 
 
 def show_plan(plan: Plan, as_json: bool) -> None:
@@ -26,17 +40,16 @@ def progress(record: RoundRecord, rounds: int, lines: TextIO) -> None:
     done = record.number + 1
     blocks = int(record.forward.sent.sum() + record.back.sent.sum())
     failed = int(record.forward.failed.sum() + record.back.failed.sum())
-    print(
+    say(
         f"round {done:>{len(str(rounds))}}/{max(rounds, done)}  layer {record.layer}  "
         f"{int(record.selected.sum()) / max(1, record.source.size):.2f} experts/token  "
         f"{blocks:4d} blocks, {failed} failed  {int(record.lost.sum())} lost  "
         f"{joule(record.spent.total_j())} spent, {joule(record.predicted.total_j())} predicted  "
         f"{sum(record.seconds.values()):.2f} s",
-        file=lines,
-        flush=True,
+        lines,
     )
     for event in record.events:
-        print(f"  {event}", file=lines, flush=True)
+        say(f"  {event}", lines)
 
 
 def closing_table(summary: Summary) -> None:

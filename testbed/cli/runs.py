@@ -75,7 +75,7 @@ def _execute(plan: Plan, as_json: bool) -> None:
         plan,
         sys.argv,
         lambda record: printing.progress(record, plan.rounds, lines),
-        lambda words: print(words, file=lines, flush=True),
+        lambda words: printing.say(words, lines),
     )
     if as_json:
         print(json.dumps(asdict(result.summary)))
@@ -177,7 +177,7 @@ def resume_run(run_dir: Annotated[Path, typer.Argument(help="Folder of an interr
             rounds.append(record.number)
             printing.progress(record, len(rounds), sys.stdout)
 
-        result = resume(run_dir, sys.argv, told, tell=lambda words: print(words, flush=True))
+        result = resume(run_dir, sys.argv, told, tell=lambda words: printing.say(words, sys.stdout))
         printing.closing_table(result.summary)
         print(f"run     {result.summary.run_dir}\nreport  {result.report}")
 
