@@ -24,7 +24,7 @@ FIRST_HOST: Final = "127.0.0.2"
 OWN_GAIN_DB: Final = -50.0
 """From a unit's transmit antenna to its receive antenna: about two rubber antennas side by side (assumed)."""
 MOST_UNITS: Final = 64
-LARGEST_PORT: Final = 65535
+LAST_PORT: Final = 65_535
 
 
 def default_air(units: int, seed: int) -> AirSettings:
@@ -79,7 +79,13 @@ def serving(
     clock: ClockName = "logical",
     own_gain_db: float | None = OWN_GAIN_DB,
 ) -> Iterator[list[Server]]:
-    """Servers of all units of an air, listening within the block; port 0 lets the system choose."""
+    """Servers of all units of an air, listening within the block; port 0 lets the system choose.
+
+    Raises:
+        RadioError: an impossible port, or an address that cannot be listened on.
+    """
+    if not 0 <= port <= LAST_PORT:
+        raise RadioError(f"port = {port} must lie in 0…{LAST_PORT}: 0 takes any free one")
     warm_up()
     units = make_units(air, clock, own_gain_db)
     with contextlib.ExitStack() as stack:
@@ -114,8 +120,6 @@ def serve(
     Raises:
         RadioError: an impossible number of units, port or seed, or an address that cannot be listened on.
     """
-    if not 0 <= port <= LARGEST_PORT:
-        raise RadioError(f"port = {port} must lie in 0…{LARGEST_PORT}")
     if seed < 0:
         raise RadioError(f"seed = {seed} must not be negative")
     if not 1 <= units <= MOST_UNITS or (air is not None and air.units != units):

@@ -17,6 +17,7 @@ PORT: Final = 30431
 CHUNK: Final = 1 << 16
 MOST_CONNECTIONS: Final = 64
 """At once, for one unit."""
+ACCEPT_AGAIN_S: Final = 0.1
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 """Seconds, seconds, times: as the genuine server; a client that vanished is noticed after about 70 s."""
 
@@ -154,8 +155,9 @@ class Server:
         while not self._stop.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError:  # closed, or no descriptor is free: whoever knocks waits until one is
+                self._stop.wait(ACCEPT_AGAIN_S)
+                continue
             if self.connections() >= MOST_CONNECTIONS:
                 connection.close()
                 continue

@@ -5,6 +5,8 @@ Every script must also end with exit code 0: the interpreter can crash at its en
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -241,6 +243,8 @@ def test_an_address_that_is_taken_or_impossible_is_said() -> None:
         taken = serving(air(1), first_host="127.0.0.1", port=server.port)
         with pytest.raises(RadioError, match="choose another --first or --port"), taken:
             pass
+    with pytest.raises(RadioError, match="port = 80000 must lie in 0…65535"), serving(air(1), port=80_000):
+        pass
     with pytest.raises(RadioError, match="IPv4"), serving(air(1), first_host="localhost"):
         pass
     with pytest.raises(RadioError, match="units = 0"):
@@ -260,4 +264,23 @@ def test_more_connections_than_a_unit_has_are_closed_and_the_others_go_on(server
             assert extra.recv(1) == b""
         full[-1].sendall(b"READ iio:device0 ensm_mode\r\n")
         assert full[-1].recv(64) == b"4\nfdd\0\n"
+    wait_until(lambda: servers[0].connections() == 0)
+
+
+def test_a_unit_without_a_free_descriptor_hears_who_knocks_once_it_has_one(servers: list[Server]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as first, socket.socket() as client:
+        first_free = os.dup(client.fileno())
+        os.close(first_free)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+            client.settimeout(5)
+            for each in (first, client):  # the first one takes the descriptor that a waiting accept has already
+                each.connect(("127.0.0.1", servers[0].port))
+            time.sleep(0.3)
+            assert servers[0].connections() == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.sendall(b"VERSION\r\n")
+        assert client.recv(64).startswith(b"0.25.")
     wait_until(lambda: servers[0].connections() == 0)
