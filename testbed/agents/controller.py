@@ -15,7 +15,7 @@ from testbed.agents.iq import is_replay
 from testbed.agents.latch import refuse_if_latched
 from testbed.agents.local import local_fleet
 from testbed.agents.paths import key_folder
-from testbed.agents.remote import check_keys, remote_fleet
+from testbed.agents.remote import check_descriptors, check_keys, remote_fleet
 from testbed.agents.stopping import Stopping
 from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
 from testbed.campaign import Campaign
@@ -129,6 +129,7 @@ def execute(
         raise CampaignError(words)
     refuse_if_latched(key_folder())
     if not plan.in_process:
+        check_descriptors(campaign.nodes.count)
         check_keys(campaign)
     known = calibrated(campaign, date.today())
     for words in known.warnings:

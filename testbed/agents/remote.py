@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,17 @@ def check_keys(campaign: Campaign) -> Path:
     ensure_keys(folder, campaign.nodes.count)
     server_keys(folder, campaign.nodes.count)
     return folder
+
+
+def check_descriptors(nodes: int) -> None:
+    """Return where the controller, and each agent, may open as many files as they need.
+
+    Raises:
+        LinkError: they may not.
+    """
+    allowed, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[0], 64 + 4 * nodes
+    if 0 <= allowed < needed:
+        raise LinkError(f"a process may open {allowed} files here, {nodes} nodes need {needed}: ulimit -n {needed}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from testbed.agents import processes
 from testbed.agents.assemble import air_settings
 from testbed.agents.processes import Children
+from testbed.agents.remote import check_descriptors
 from testbed.campaign import load_campaign
 from testbed.errors import LinkError
 from testbed.link.keys import ensure_keys
@@ -58,3 +60,14 @@ def test_a_child_that_does_not_listen_is_killed(
         children.next_line("air", 60)
         psutil.Process(children.pid("air")).suspend()
     assert child.returncode == -9
+
+
+def test_too_few_descriptors_are_refused_with_the_remedy() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (90, hard))
+        check_descriptors(4)
+        with pytest.raises(LinkError, match="a process may open 90 files here, 8 nodes need 96: ulimit -n 96"):
+            check_descriptors(8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
