@@ -29,6 +29,8 @@ from testbed.link.codec import Frame, pack, unpack
 from testbed.link.keys import guard_keys
 from testbed.link.service import Frames, Service
 
+SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+"""Also those of a terminal that is closed: they reach guard and agent alike, and one of the two must live on."""
 RETRY_S = 0.5
 """Pause between attempts to silence a radio that does not answer."""
 _LONGEST_S = 3600.0
@@ -165,8 +167,9 @@ class _Guard:
     def _be_agent(self, ours: int, theirs: int) -> int:
         os.close(ours)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         set_name(f"agent {self._post.index}")
         return self._body(self._state, Pulse(theirs))
 

@@ -23,7 +23,7 @@ from typing import Self, TextIO
 
 import msgspec
 
-from testbed.agents.nursery import LARGEST_ORDER, Born, Died, Order
+from testbed.agents.nursery import LARGEST_ORDER, Born, Died, Order, ending
 from testbed.errors import LinkError
 
 NURSERY = (sys.executable, "-m", "testbed", "nursery")
@@ -61,6 +61,10 @@ class Child:
         self.born = pid
         with contextlib.suppress(OSError):
             self._handle = os.pidfd_open(pid)
+
+    def is_no_more(self) -> bool:
+        """Whether its process has ended, as far as can be seen without the nursery."""
+        return self._handle is None or bool(select.select([self._handle], [], [], 0.0)[0])
 
     def send_signal(self, number: int) -> None:
         """A signal, if it lives."""
@@ -105,6 +109,7 @@ class Children:
         self._logs = logs
         self._running: dict[str, Child] = {}
         self._ordered: list[Child] = []
+        self._deaf = False
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -190,20 +195,31 @@ class Children:
         """Until one of these children prints, one of all ends, or `timeout_s` has passed."""
         children = [self._running[name] for name in names]
         words = [child.words for child in children if not child.silent]
-        select.select([self._orders.fileno(), *words], [], [], timeout_s)
+        orders = [] if self._deaf else [self._orders.fileno()]
+        select.select([*orders, *words], [], [], timeout_s)
 
     def last_words(self, name: str) -> str:
-        """The last line of the log of `name`."""
+        """The last line in the log of `name` that is no event: the end of a traceback, as a rule."""
         path = self._logs / f"{name}.log"
-        text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
-        return text.splitlines()[-1] if text else "it said nothing"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        words = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("{")]
+        return words[-1] if words else "it said nothing"
+
+    def gone_for_good(self) -> str:
+        """How the first of the lasting children ended, in words; empty while all live."""
+        self.ended()
+        for name, child in self._running.items():
+            if child.lasting and child.returncode is not None:
+                return f"{name} {ending(child.returncode)} ({self.last_words(name)})"
+        return ""
 
     def ended(self) -> list[str]:
         """Names of children that are no more."""
         self._listen(0.0)
         if self._nursery.poll() is not None:
             for child in self._running.values():
-                _look_after_orphan(child)
+                if child.returncode is None and child.is_no_more():
+                    child.returncode = -1  # whose nursery is dead, nobody can ask how
         return [name for name, child in self._running.items() if child.returncode is not None]
 
     def pids(self) -> dict[str, int]:
@@ -231,10 +247,10 @@ class Children:
             self._nursery.wait()
 
     def _end(self, children: Sequence[Child]) -> None:
-        """Ask, then terminate, then kill."""
+        """Ask, then terminate, then kill; at last the nursery too, that has not told of their end."""
         for child in children:
             child.say_farewell()
-        for number, patience_s in ((None, LEAVE_S), (signal.SIGTERM, TERMINATE_S), (signal.SIGKILL, START_S)):
+        for number, patience_s in ((None, LEAVE_S), (signal.SIGTERM, TERMINATE_S), (signal.SIGKILL, TERMINATE_S)):
             if number == signal.SIGKILL and not all(child.born for child in children):
                 self._nursery.kill()  # who is not born yet must not be any more
             if number is not None:
@@ -242,6 +258,8 @@ class Children:
                     child.send_signal(number)
             if self._wait(children, patience_s):
                 return
+        self._nursery.kill()
+        self._wait(children, TERMINATE_S)
 
     def _wait(self, children: Sequence[Child], patience_s: float) -> bool:
         deadline = time.monotonic() + patience_s
@@ -256,7 +274,8 @@ class Children:
         with self._lock:
             while select.select([self._orders], [], [], wait_s)[0]:
                 text = self._orders.recv(LARGEST_ORDER)
-                if not text:
+                if not text:  # the nursery is dead
+                    self._deaf = True
                     time.sleep(wait_s)
                     return
                 wait_s = 0.0
@@ -268,9 +287,3 @@ class Children:
 
     def _log(self, name: str) -> TextIO:
         return (self._logs / f"{name}.log").open("a", encoding="utf-8")
-
-
-def _look_after_orphan(child: Child) -> None:
-    """Whose nursery was killed cannot be asked any more."""
-    if child.returncode is None and (not child.born or not Path(f"/proc/{child.born}").exists()):
-        child.returncode = -1

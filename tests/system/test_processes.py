@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -60,6 +62,29 @@ def test_a_child_that_does_not_listen_is_killed(
         children.next_line("air", 60)
         psutil.Process(children.pid("air")).suspend()
     assert child.returncode == -9
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_without_its_nursery_a_child_is_still_ended(
+    tmp_path: Path, air: list[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nobody tells of its death then; and nobody is listened to again and again who has nothing to say."""
+    for name in ("LEAVE_S", "TERMINATE_S"):
+        monkeypatch.setattr(processes, name, 0.5)
+    with Children(tmp_path / "logs") as children:
+        children.start("air", air)
+        children.next_line("air", 60)
+        there = psutil.Process(children.pid("air"))
+        children._nursery.send_signal(number)
+        if number == signal.SIGKILL:
+            children._nursery.wait()
+            children.ended()
+            begin = time.monotonic()
+            children.wait(["air"], 0.2)
+            assert time.monotonic() - begin > 0.15
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 5
+    assert not psutil.wait_procs([there], 2)[1]
 
 
 def test_too_few_descriptors_are_refused_with_the_remedy() -> None:
