@@ -175,6 +175,7 @@ class Fleet(RollCall):
         self._run_all = run_all
         self._care = care or Care()
         self._returns: Counter[int] = Counter()
+        self._errors: dict[int, Exception] = {}
 
     def ask(self, among: Iterable[int], verb: Callable[[Node], T]) -> dict[int, T]:
         """`verb(node)` for each live node of `among`; those that die meanwhile are missing from the answer."""
@@ -191,6 +192,7 @@ class Fleet(RollCall):
     def drop(self, k: int, error: Exception) -> None:
         """Node k is gone; who looks after it is told."""
         super().drop(k, error)
+        self._errors[k] = error
         self._care.on_lost(k)
 
     def begin(self, batch: int) -> None:
@@ -227,7 +229,7 @@ class Fleet(RollCall):
     def why_missing(self, node: int) -> str:
         """Why a node that was dropped has not come back."""
         if self._returns[node] >= RETURNS:
-            return "it failed too often"
+            return f"it failed too often, at last: {self._errors[node]}"
         return self._care.given_up(node) or "it was waited for in vain"
 
     def sound(self, numbers: Sequence[int], used: int) -> tuple[Measured, float]:

@@ -19,8 +19,9 @@ from testbed.agents.remote import check_descriptors, check_keys, remote_fleet
 from testbed.agents.stopping import Stopping
 from testbed.agents.suspend import RoundKeeper, Tell, say_nothing
 from testbed.campaign import Campaign
-from testbed.errors import CampaignError
+from testbed.errors import CampaignError, LinkError
 from testbed.experts.model import Model
+from testbed.fleet import Fleet
 from testbed.node import CONSTELLATION_POINTS
 from testbed.outcome import RoundRecord, Summary
 from testbed.record.folder import create_run
@@ -121,6 +122,7 @@ def execute(
 
     Raises:
         CampaignError: its real radios may not transmit.
+        LinkError: no node is left; what was recorded is closed, with its report.
         TestbedError: agents, radios or the disk failed; what was recorded stays readable.
         KeyboardInterrupt: the second Ctrl+C.
     """
@@ -160,12 +162,22 @@ def execute(
                 stopping=stopping,
                 clock=time.monotonic,
             )
-            events = fleet.take_events()
+            whole = totals.batches == campaign.passes
+            failure = "" if whole or stopping() else _nobody_left(fleet)
+            events = [*known.warnings, *fleet.take_events(), *filter(None, [failure])]
         finish_iq(folder.iq)
         summary = totals.summary(str(folder.path), time.monotonic() - start)
-        interrupted = totals.batches < campaign.passes
-        keeper.finish(summary, "interrupted" if interrupted else "complete", [*known.warnings, *events])
-    return Result(summary, write_report(folder.path), interrupted)
+        keeper.finish(summary, "complete" if whole else "failed" if failure else "interrupted", events)
+    report = write_report(folder.path)
+    if failure:
+        raise LinkError(f"{failure}; {totals.rounds} rounds are safe in {folder.path}, see its logs")
+    return Result(summary, report, not whole)
+
+
+def _nobody_left(fleet: Fleet) -> str:
+    """Why a run ended before its time."""
+    reasons = dict.fromkeys(fleet.why_missing(k) for k in range(len(fleet)))
+    return f"no node is left: {'; '.join(reasons)}"
 
 
 def radio_words(campaign: Campaign) -> str:

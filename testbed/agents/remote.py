@@ -85,7 +85,9 @@ def remote_fleet(
         warm_scheduler()
         _wait_joined(hub, ward)
         care = Care(
-            quiet=lambda: children.tell_all(b"quiet\n"), back=lambda k: hub.incarnation(k) != 0, given_up=ward.given_up
+            quiet=lambda: children.tell_all(b"quiet\n"),
+            back=lambda k: hub.incarnation(k) != 0 and not ward.given_up(k),
+            given_up=ward.given_up,
         )
         patience = Patience(campaign.nodes.patience_s)
         yield Fleet([RemoteNode(hub, k, patience) for k in range(K)], pool.map, care)

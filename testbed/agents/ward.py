@@ -61,9 +61,18 @@ class Ward:
         names = [f"node-{node}" for node in range(len(self._commands))]
         while not self._over.is_set():
             self._children.wait(names, _LOOK_S)
+            if reason := self._children.gone_for_good():
+                self._lose_all(reason)
             ended = set(self._children.ended())
             for node in range(len(self._commands)):
                 self._look(node, f"node-{node}" in ended)
+
+    def _lose_all(self, reason: str) -> None:
+        """What every radio needs is gone."""
+        for node in range(len(self._commands)):
+            if node not in self._lost:
+                self._lost[node] = reason
+                self._hub.fence(node, f"has no radio any more: {reason}")
 
     def _look(self, node: int, ended: bool) -> None:
         name = f"node-{node}"

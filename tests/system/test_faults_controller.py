@@ -45,3 +45,24 @@ def test_a_killed_run_is_silent_at_once_and_resumed_bit_equal(
             assert (run_dir / name).read_bytes() == (unbroken / name).read_bytes(), name
         assert verify(run_dir) == ()
         shutil.rmtree(out)
+
+
+def test_a_run_whose_air_is_killed_ends_at_once_and_says_so(tmp_path: Path) -> None:
+    """No node can do without it: nothing is left to wait for, and nobody asked for the end."""
+    path = tmp_path / "c.toml"
+    path.write_text(SMALL.format(passes=50), encoding="utf-8")
+    with running(tmp_path, "run", path, "--out", tmp_path / "runs") as process:
+        until_round(process, 2)
+        children = children_of(process)
+        children["air"].kill()
+        _out, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+    assert "testbed: no node is left: air was killed by signal 9" in err
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert str(run_dir) in err
+    run = read_run(run_dir)
+    assert run.manifest.status == "failed"
+    assert len(list(run.rounds)) >= 2
+    assert "air was killed by signal 9" in run.manifest.events[-1]
+    assert verify(run_dir) == ()
+    assert not wait_gone(list(children.values()), 5)
