@@ -17,6 +17,7 @@ SLACK_S = 2.0
 SAME = ("record.h5", "summary.json", "campaign.toml")
 
 
+@pytest.mark.timeout(3600)
 def test_a_killed_run_is_silent_at_once_and_resumed_bit_equal(
     tmp_path: Path, rng: np.random.Generator, request: pytest.FixtureRequest
 ) -> None:

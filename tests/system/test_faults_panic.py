@@ -193,6 +193,7 @@ def drain(terminal: int, process: subprocess.Popen[bytes], deadline_s: float) ->
     return process.returncode
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_ctrl_c_is_more_urgent_each_time(
     tmp_path: Path, times: int, rng: np.random.Generator, request: pytest.FixtureRequest
