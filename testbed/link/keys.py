@@ -123,9 +123,12 @@ def _read_public(folder: Path, name: str) -> bytes:
 
 def _read(path: Path, *, private: bool) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"key {path} is no file: delete the pair, it is made anew")
             if private:
-                _refuse_open(path, os.fstat(file.fileno()), "600")
+                _refuse_open(path, status, "600")
             key = file.read(_KEY_BYTES + 2).strip()
         zmq.curve_public(key)  # refuses whatever is not 40 characters of Z85
     except FileNotFoundError as error:
@@ -137,11 +140,18 @@ def _read(path: Path, *, private: bool) -> bytes:
     return key
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting for somebody to write, as a pipe in the place of a key would have it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _refuse_open_folder(folder: Path) -> None:
     try:
         _refuse_open(folder, folder.stat(), "700")
     except OSError as error:
-        raise KeyFileError(f"key folder {folder} cannot be read ({error.strerror})") from error
+        raise KeyFileError(
+            f"key folder {folder} cannot be read ({error.strerror}): run the controller once, or copy the keys there"
+        ) from error
 
 
 def _refuse_open(path: Path, status: os.stat_result, mode: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,14 @@ def test_a_missing_key_is_named(folder: Path, name: str, whose: int) -> None:
 def test_a_damaged_key_is_named(folder: Path, content: bytes) -> None:
     (folder / "node-0.secret").write_bytes(content)
     with pytest.raises(KeyFileError, match=r"node-0\.secret is damaged"):
+        client_keys(folder, 0)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_named_at_once(folder: Path, make: Callable[[Path, int], None]) -> None:
+    (folder / "node-0.secret").unlink()
+    make(folder / "node-0.secret", 0o600)
+    with pytest.raises(KeyFileError, match=r"node-0\.secret (is no file: delete|cannot be read)"):
         client_keys(folder, 0)
 
 
