@@ -207,12 +207,15 @@ def by_batch(campaign: Campaign, story: Story) -> dict[tuple[int, int], tuple[by
     }
 
 
-def print_figures(what: str, blows: list[Blow]) -> None:
+def assert_in_time(what: str, blows: list[Blow], **promised: float) -> None:
+    """Each time is as promised at the median; the slack is for those that the machine kept waiting."""
     for name in ("dropped", "moved", "back"):
         times = np.array([getattr(blow, name) - blow.struck for blow in blows])
-        sys.stdout.write(
-            f"{what}: {len(blows)} blows, {name} p50 {np.nanmedian(times):.3f} max {np.nanmax(times):.3f} s\n"
-        )
+        median, longest = np.nanmedian(times), np.nanmax(times)
+        sys.stdout.write(f"{what}: {len(blows)} blows, {name} p50 {median:.3f} max {longest:.3f} s\n")
+        limit = promised.get(name, np.inf)
+        assert median < limit, (name, times)
+        assert longest < limit + SLACK_S, (name, times)
 
 
 def at_random(rng: np.random.Generator, asked: int, blows: int) -> Callable[[str, int], bool]:
@@ -258,7 +261,7 @@ def test_one_of_eight_killed_at_random_steps(tmp_path: Path, seed: int, request:
         calm = live_through(campaign, fleet, CALM)
     aim = at_random(np.random.default_rng(seed), rounds * 80, rounds // 5)
     story, blows = struck_run(campaign, tmp_path, aim, send(signal.SIGKILL))
-    print_figures("killed", blows)
+    assert_in_time("killed", blows, moved=0.5, back=3.0)
     assert_every_token_once(campaign, story)
     assert story.totals.rounds >= rounds
     assert len(blows) >= rounds // 8
@@ -268,8 +271,6 @@ def test_one_of_eight_killed_at_random_steps(tmp_path: Path, seed: int, request:
     same = [at for at in alike if alike[at][1] == other[at][1]]  # with the same experts
     assert len(same) > len(alike) / 3
     assert all(alike[at][2] == other[at][2] for at in same)  # end alike
-    assert max(blow.moved - blow.struck for blow in blows) < 0.5 + SLACK_S
-    assert max(blow.back - blow.struck for blow in blows) < 3.0 + SLACK_S
 
 
 def test_stopped_agents_are_killed_and_replaced(tmp_path: Path) -> None:
@@ -278,9 +279,7 @@ def test_stopped_agents_are_killed_and_replaced(tmp_path: Path) -> None:
     story, blows = struck_run(campaign, tmp_path, aim, send(signal.SIGSTOP))
     assert_every_token_once(campaign, story)
     assert len(blows) >= 4
-    print_figures("stopped", blows)
-    assert max(blow.dropped - blow.struck for blow in blows) < 1.0 + SLACK_S
-    assert max(blow.back - blow.struck for blow in blows) < 4.0 + SLACK_S
+    assert_in_time("stopped", blows, dropped=1.0, back=4.0)
 
 
 def test_an_agent_that_hangs_in_its_work_is_killed_and_replaced(
@@ -297,10 +296,8 @@ def test_an_agent_that_hangs_in_its_work_is_killed_and_replaced(
 
     story, blows = struck_run(campaign, tmp_path, at(("gate", 1, 3)), hang)
     assert_every_token_once(campaign, story)
-    print_figures("hung", blows)
-    (blow,) = blows
-    assert blow.dropped - blow.struck < 1.0 + SLACK_S
-    assert blow.back - blow.struck < 4.0 + SLACK_S
+    assert len(blows) == 1
+    assert_in_time("hung", blows, dropped=1.0 + SLACK_S, back=4.0)
     assert any("did not answer 'gate' within" in event for event in story.events())
 
 
