@@ -31,7 +31,9 @@ def calibrate(
     folder: Path,
     today: date,
 ) -> Iterator[Calibration]:
-    """Measure each unit against the reference and keep the result, one by one.
+    """Measure each unit against the reference and keep the result, one by one, the reference itself last.
+
+    The reference is right by definition: its file says so, and how long its captures take.
 
     Args:
         reference: address of the unit that transmits.
@@ -49,15 +51,31 @@ def calibrate(
             with PlutoRadio(address) as unit:
                 if unit.serial == sender.serial:
                     raise RadioError(f"{address} is the reference itself: name another unit")
-                ppm = measure_ppm(sender, unit, settings)
-                calibration = Calibration(
-                    serial=unit.serial,
-                    reference=sender.serial,
-                    measured=today.isoformat(),
-                    ppm=ppm,
-                    xo_correction_hz=corrected_xo(unit.xo_correction_hz(), ppm),
-                    gain_slope=measure_gain_slope(sender, unit, settings, BACKOFFS_DB),
-                    receive_s=measure_receive_s(unit, settings),
-                )
+                calibration = _measure(sender, unit, settings, today)
             write_calibration(folder, calibration)
             yield calibration
+        own = Calibration(
+            serial=sender.serial,
+            reference=sender.serial,
+            measured=today.isoformat(),
+            ppm=0.0,
+            xo_correction_hz=sender.xo_correction_hz(),
+            gain_slope=1.0,
+            receive_s=measure_receive_s(sender, settings),
+        )
+        write_calibration(folder, own)
+        yield own
+
+
+def _measure(sender: PlutoRadio, unit: PlutoRadio, settings: RadioSettings, today: date) -> Calibration:
+    """One unit against the reference that sends."""
+    ppm = measure_ppm(sender, unit, settings)
+    return Calibration(
+        serial=unit.serial,
+        reference=sender.serial,
+        measured=today.isoformat(),
+        ppm=ppm,
+        xo_correction_hz=corrected_xo(unit.xo_correction_hz(), ppm),
+        gain_slope=measure_gain_slope(sender, unit, settings, BACKOFFS_DB),
+        receive_s=measure_receive_s(unit, settings),
+    )

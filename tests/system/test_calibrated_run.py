@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from testbed.agents.calibrated import calibrated
 from testbed.agents.controller import execute, plan_run
 from testbed.campaign import Campaign, load_campaign
 from testbed.errors import RadioError
 from testbed.radio.base import RadioSettings
+from testbed.radio.calibration import Calibration
 from testbed.radio.guard import TransmitPermit
 from testbed.radio.pluto_calibrate import calibrate
 from testbed.record.read import Run, read_run
@@ -51,7 +53,7 @@ def test_a_run_loads_calibrations_and_the_offset_between_units_is_gone(
     monkeypatch.setenv("TESTBED_KEYS", str(tmp_path / "keys"))
     addresses = [f"pluto:{server.uri}" for server in servers]
     old = date.today() - timedelta(days=40)
-    (found,) = calibrate(addresses[0], addresses[1:], TONE, PERMIT, tmp_path / "calibration", old)
+    found, own = calibrate(addresses[0], addresses[1:], TONE, PERMIT, tmp_path / "calibration", old)
     assert found.ppm == pytest.approx(-9.0, abs=0.05)
     heard: list[str] = []
     plan = plan_run(campaign(servers, tmp_path / "calibration"), tmp_path / "runs", in_process=False)
@@ -59,18 +61,28 @@ def test_a_run_loads_calibrations_and_the_offset_between_units_is_gone(
     assert servers[1].unit.state.xo_correction == found.xo_correction_hz
     offsets_hz = run.rounds[0].measured.cfo_hz[run.rounds[0].measured.valid]
     assert np.abs(offsets_hz).max() < 0.05e-6 * 2.45e9  # 22 kHz without
-    assert_told(run, heard, servers, found.xo_correction_hz)
+    assert_told(run, heard, servers, own, found)
 
 
-def assert_told(run: Run, heard: list[str], servers: list[Server], xo_correction_hz: int) -> None:
+def assert_told(run: Run, heard: list[str], servers: list[Server], *found: Calibration) -> None:
     """The record says what was in force; who watches is told what is missing or old."""
-    reference, unit = (server.unit.identity.serial for server in servers)
     recorded = str(run.shape.attributes["calibration"])
-    assert f"{reference} none; {unit} of " in recorded
-    assert f"xo {xo_correction_hz} Hz" in recorded
-    assert heard[:2] == list(run.manifest.events)
-    assert f"{reference} was never calibrated" in heard[0]
-    assert f"calibration of {unit} is 40 days old" in heard[1]
+    assert heard[: len(servers)] == list(run.manifest.events)
+    for server, one, words in zip(servers, found, heard, strict=False):
+        assert one.serial == server.unit.identity.serial
+        assert f"{one.serial} of " in recorded
+        assert f"xo {one.xo_correction_hz} Hz" in recorded
+        assert f"calibration of {one.serial} is 40 days old" in words
+
+
+def test_a_unit_that_was_never_calibrated_is_named(
+    servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_KEYS", str(tmp_path / "keys"))
+    known = calibrated(campaign(servers, tmp_path / "calibration"), date.today())
+    serials = [server.unit.identity.serial for server in servers]
+    assert all(f"{serial} was never calibrated" in words for serial, words in zip(serials, known.warnings, strict=True))
+    assert all(f"{serial} none" in known.record for serial in serials)
 
 
 def test_a_radio_that_does_not_answer_is_named_before_anything_is_recorded(
