@@ -92,7 +92,7 @@ def _rows(s: Summary) -> list[tuple[str, str]]:
         ("rounds", f"{s.rounds}"),
         ("tokens through layers", f"{s.tokens} ({s.tokens_relaxed} relaxed, {s.tokens_lost} lost)"),
         ("block error rate", f"{figure(s.block_error_rate)} ({s.retransmissions} retransmissions)"),
-        ("energy predicted", f"{joule(s.energy_predicted_j)} (lower bound {joule(s.bound_j)})"),
+        ("energy predicted", f"{joule(s.energy_predicted_j)} (to meet the QoS takes at least {joule(s.bound_j)})"),
         ("energy spent", f"{joule(s.energy_spent_j)}, overhead of frames included"),
         ("accuracy", f"{figure(s.accuracy)} (the same model in one place: {figure(s.accuracy_central)})"),
         ("time", f"{s.seconds:.1f} s"),
