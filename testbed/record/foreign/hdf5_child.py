@@ -41,7 +41,7 @@ def main() -> None:
     """Answer until the input ends."""
     out, file, matlab = sys.stdout.buffer, None, False
     for line in sys.stdin.buffer:
-        body = b""
+        body: NDArray[np.uint8] = np.zeros(0, np.uint8)
         try:
             request = msgspec.json.decode(line, type=Request)
             if request.open:
@@ -53,12 +53,13 @@ def main() -> None:
             else:
                 assert file is not None
                 values = _part(file[request.name], request.part, matlab)
-                body = values.tobytes()
-                answer = {"dtype": values.dtype.str, "shape": values.shape, "bytes": len(body)}
+                body = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+                answer = {"dtype": values.dtype.str, "shape": values.shape, "bytes": body.size}
             head = msgspec.json.encode(answer)
         except DAMAGED as error:
-            head, body = msgspec.json.encode({"error": str(error)[:300] or type(error).__name__}), b""
-        out.write(head + b"\n" + body)
+            head, body = msgspec.json.encode({"error": str(error)[:300] or type(error).__name__}), body[:0]
+        out.write(head + b"\n")
+        out.write(body.data)
         out.flush()
 
 
