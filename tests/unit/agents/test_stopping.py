@@ -24,11 +24,12 @@ def signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signals")
 def test_a_closed_terminal_ends_the_run_after_its_round_however_often_it_is_told(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGHUP)
     with Stopping(tmp_path) as stopping:
         for _ in range(3):
             signal.raise_signal(signal.SIGHUP)
         assert stopping()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is before
 
 
 @pytest.mark.usefixtures("signals")
