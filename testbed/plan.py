@@ -201,8 +201,10 @@ def phase_allocation(settings: RoundSettings, fill: PhaseFill, snr: NDArray[np.f
     """Subcarriers, and the scheme that the measured SNR (K, K, M) of each link's set supports."""
     K = snr.shape[0]
     subcarrier = np.flatnonzero(fill.subcarrier_link >= 0)
-    links, place = np.unique(fill.subcarrier_link[subcarrier], return_inverse=True)
-    heard = snr.reshape(K * K, -1)[links[place], subcarrier].astype(np.float64)
+    link = fill.subcarrier_link[subcarrier]
+    links = np.flatnonzero(np.bincount(link))
+    place = np.searchsorted(links, link)
+    heard = snr.reshape(K * K, -1)[link, subcarrier].astype(np.float64)
     mcs = np.full(K * K, -1, np.int64)
     mcs[links] = np.maximum(choose_schemes(heard, place, links.size, settings.margin_db), 0)
     return Allocation(mcs.reshape(K, K), fill.subcarrier_link)

@@ -97,7 +97,7 @@ class _Layer:
     Attributes:
         hidden: (n, N, d) before the experts, for the residual; states: (n, N, d) what experts are asked.
         score: (n, N, K) gate scores.
-        outputs: (n, N, K, d) results that came back, meaningless elsewhere; arrived: (n, N, K) which.
+        outputs: (n, N, K, d) results that came back, 0 elsewhere; arrived: (n, N, K) which.
         own: the own tokens take part; else N is 0.
         asked: states that came, with the blocks they came in.
         answered: (A,) rising keys of the states that experts of these nodes were asked; answers: (A, d).
@@ -217,7 +217,7 @@ class Worker:
             hidden=hidden,
             states=states,
             score=score,
-            outputs=np.empty((*score.shape, width), np.float32),
+            outputs=np.zeros((*score.shape, width), np.float32),
             arrived=np.zeros(score.shape, np.bool_),
             own=own,
             asked=[],

@@ -66,9 +66,9 @@ def attend(model: Model, layer: int, x: Floats, cache: Cache | None = None) -> t
     fed whole or piece by piece, with the same result up to rounding.
     """
     seen = cache.length if cache else 0
-    query, key, value = _heads(model, layer, x)
-    turn = rotary(seen, x.shape[-2], model.width // model.heads)
-    query, key = rotate(query, turn), rotate(key, turn)
+    heads = _heads(model, layer, x)
+    query, key = rotate(heads[:2], rotary(seen, x.shape[-2], model.width // model.heads))
+    value = heads[2]
     if cache:
         key = np.concatenate((cache.keys, key), axis=-2)
         value = np.concatenate((cache.values, value), axis=-2)
@@ -113,15 +113,14 @@ def aggregate(h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, ren
     """Residual plus the score-weighted sum over the experts whose outputs arrived, (…, N, d).
 
     x[n] = h[n] + Σ_k w[n, k]·outputs[n, k], w = scores over the delivered experts, divided by their sum
-    where `renormalise`. `outputs` (…, N, K, d) counts only where `delivered` (…, N, K); a token that got
+    where `renormalise`. `outputs` (…, N, K, d), finite, count only where `delivered` (…, N, K); a token that got
     nothing keeps its residual h.
     """
     weights = np.where(delivered, scores, 0.0)
     if renormalise:
         total = weights.sum(axis=-1, keepdims=True)
         weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    arrived = np.where(delivered[..., None], outputs, np.float32(0))
-    return np.asarray(h + (weights.astype(np.float32)[..., None, :] @ arrived)[..., 0, :])
+    return np.asarray(h + (weights.astype(np.float32)[..., None, :] @ outputs)[..., 0, :])
 
 
 def predict(model: Model, x: Floats) -> Floats:
@@ -180,12 +179,11 @@ def softmax_average(query: Floats, key: Floats, value: Floats, seen: int) -> Flo
     return joined.reshape(*batch, count, heads * size)
 
 
-def _heads(model: Model, layer: int, x: Floats) -> tuple[Floats, Floats, Floats]:
-    """Query, key and value of each head, (…, heads, N, d / heads)."""
+def _heads(model: Model, layer: int, x: Floats) -> Floats:
+    """Query, key and value of each head, (3, …, heads, N, d / heads)."""
     mixed = product(normalise(x), model.attention_in[layer])
     split = mixed.reshape(*x.shape[:-1], 3, model.heads, model.width // model.heads)
-    query, key, value = (np.swapaxes(split[..., part, :, :], -2, -3) for part in range(3))
-    return query, key, value
+    return np.swapaxes(np.moveaxis(split, -3, 0), -2, -3)
 
 
 def _block_average(query: Floats, key: Floats, value: Floats) -> Floats:

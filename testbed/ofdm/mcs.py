@@ -100,8 +100,8 @@ def spectral_efficiency(snr: ArrayLike, margin_db: float = 0.0) -> Doubles:
     Returns:
         Array of snr's shape.
     """
-    thresholds = np.asarray(from_db(THRESHOLD_DB + margin_db), np.float64)
-    values = np.asarray(snr)
+    values = np.asarray(snr, np.float32)
+    thresholds = from_db(THRESHOLD_DB + margin_db).astype(np.float32)
     return steps_reached(values.ravel(), thresholds, _EFFICIENCY).reshape(values.shape)
 
 

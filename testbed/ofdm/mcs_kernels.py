@@ -51,12 +51,13 @@ def _place_of(value: float, rising: Doubles) -> float:
 
 
 @njit(cache=True, nogil=True)
-def steps_reached(values: Floats, thresholds: Doubles, steps: Doubles) -> Doubles:
+def steps_reached(values: Floats, thresholds: Floats, steps: Doubles) -> Doubles:
     """(n,) steps[i] with i the number of rising thresholds that values (n,) reach; NaN reaches none."""
+    count = np.zeros(values.size, np.uint8)
+    for threshold in thresholds:
+        for n in range(values.size):  # without a branch, so it runs in SIMD lanes
+            count[n] += values[n] >= threshold
     reached = np.empty(values.size)
     for n in range(values.size):
-        i = 0
-        while i < thresholds.size and values[n] >= thresholds[i]:
-            i += 1
-        reached[n] = steps[i]
+        reached[n] = steps[count[n]]
     return reached
