@@ -63,10 +63,10 @@ def dequantise(payload: Bytes, width: int, kind: str) -> Floats:
 
 def _scale(peak: NDArray[np.floating]) -> Floats:
     """Smallest float16 at or above peak / 127, as float32, so that no value needs clipping."""
-    exact = peak / 127
+    exact = peak.astype(np.float64) / 127  # of the least float32, no 127th is left in float32
     nearest = exact.astype(np.float16)
     above = np.nextafter(nearest, np.float16(np.inf))
-    return np.where(nearest.astype(np.float64) < exact, above, nearest).astype(np.float32)
+    return np.where(nearest < exact, above, nearest).astype(np.float32)
 
 
 def _check_kind(kind: str) -> None:

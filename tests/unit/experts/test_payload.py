@@ -2,7 +2,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -25,6 +25,7 @@ def test_float16_is_the_ieee_half_little_endian(states):
 
 
 @given(states=STATES)
+@example(states=np.array([[1e-45]], np.float32))
 def test_int8_is_within_half_a_step(states):
     payload = quantise(states, "int8")
     width = states.shape[1]
