@@ -117,24 +117,28 @@ class AbstractFleet(RollCall):
             pictured=-1,
         )
 
-    def compute(self, layer: int) -> dict[int, int]:
-        """Experts on the states they received; how many."""
-        count = self._worker.compute(layer)
+    def compute(self, layer: int, selected: Mapping[int, NDArray[np.bool_]]) -> dict[int, int]:
+        """Experts on the states they received, and on own tokens that chose them; how many of the former."""
+        every = self._every(selected)
+        count = self._worker.compute(layer, np.stack([every[k, :, k] for k in range(len(self))]))
         return {k: int(count[k]) for k in self.alive()}
 
     def aggregate(self, layer: int, selected: Mapping[int, NDArray[np.bool_]]) -> dict[int, Aggregated]:
         """Results combined; the end of the layer."""
-        K = len(self)
-        every = np.zeros((K, self._worker.tokens, K), np.bool_)
-        for k, mine in selected.items():
-            every[k] = mine
-        lost, fallback = self._worker.aggregate(layer, every)
+        lost, fallback = self._worker.aggregate(layer, self._every(selected))
         return {k: Aggregated(lost[k], fallback[k]) for k in self.alive()}
 
     def predict(self, among: Collection[int]) -> dict[int, Prediction]:
         """The next byte of every token of `among`."""
         predictions = self._worker.predict()
         return {k: predictions[k] for k in self.alive() if k in among}
+
+    def _every(self, selected: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """(K, N, K) experts chosen for the tokens of each node; none where it is missing."""
+        every = np.zeros((len(self), self._worker.tokens, len(self)), np.bool_)
+        for k, mine in selected.items():
+            every[k] = mine
+        return every
 
     def _effective_snr(self, frames: Frames, seconds: Doubles) -> Doubles:
         """(S,) linear SNR of each share, now."""

@@ -79,8 +79,8 @@ class Crew(Protocol):
         """Every frame on the air, one after the other, and what its destinations heard."""
         ...
 
-    def compute(self, layer: int) -> dict[int, int]:
-        """Experts on the states they received; how many."""
+    def compute(self, layer: int, selected: Mapping[int, Bools]) -> dict[int, int]:
+        """Experts on the states they received; how many. `selected` is what `aggregate` will be asked for."""
         ...
 
     def aggregate(self, layer: int, selected: Mapping[int, Bools]) -> dict[int, Aggregated]:
@@ -253,8 +253,8 @@ class Fleet(RollCall):
         answers = [self._carry(slot) for slot in frames.slots()]
         return gather_receptions(frames, answers)
 
-    def compute(self, layer: int) -> dict[int, int]:
-        """Experts on the states they received; how many."""
+    def compute(self, layer: int, selected: Mapping[int, Bools]) -> dict[int, int]:
+        """Experts on the states they received; how many. Each node works on its own tokens when it aggregates."""
         return self.ask(self.alive(), lambda node: node.compute(layer))
 
     def aggregate(self, layer: int, selected: Mapping[int, Bools]) -> dict[int, Aggregated]:

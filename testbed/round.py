@@ -157,7 +157,7 @@ def serve(
             exchange(crew, settings, layer, "forward", plan, selected & ~forward.delivered, frames, forward)
         if crew.alive() == alive:
             with watch.phase("expert"):
-                computed = crew.compute(layer)
+                computed = crew.compute(layer, {k: plan.rows_of(k) for k in alive})
             with watch.phase("return"):
                 there = forward.delivered & selected & crew.alive_mask()[None, :]
                 exchange(crew, settings, layer, "return", plan, there & ~back.delivered, frames, back)

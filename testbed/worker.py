@@ -233,19 +233,30 @@ class Worker:
         score = score[..., : self._settings.experts]
         return hidden, states, score / score.sum(axis=-1, keepdims=True)  # the softmax over the experts that are there
 
-    def compute(self, layer: int) -> Ints:
-        """Apply each node's expert to every state that it received; how many there were, (n,)."""
-        now = self._current()
-        count = np.zeros(len(self.nodes), np.int64)
+    def compute(self, layer: int, mine: Bools | None = None) -> Ints:
+        """Apply each node's expert to every state that it received; how many there were, (n,).
+
+        In the same go to the own tokens `mine` (n, N), if given; `aggregate` does what is left.
+        """
+        now, (n, N, _) = self._current(), self._current().score.shape
+        count, states = np.zeros(n, np.int64), np.zeros((0, self._common.width), np.float32)
         if now.asked:
             now.rows = 1 + max(int(blocks.row.max()) for blocks, _ in now.asked)
             keys = np.concatenate([self._key(b.receiver, b.sender, b.row) for b, _ in now.asked])
             now.answered, first = np.unique(keys, return_index=True)
             states = np.concatenate([state for _, state in now.asked])[first]
-            count = np.bincount(self._place[self._holder(now.answered)], minlength=len(self.nodes))
-            parts = np.split(states, np.cumsum(count)[:-1])
-            now.answers = np.concatenate([self._apply(layer, k, part) for k, part in enumerate(parts)])
+            count = np.bincount(self._place[self._holder(now.answered)], minlength=n)
+        own = np.zeros((n, N), np.bool_) if mine is None else mine
+        parts = np.split(states, np.cumsum(count)[:-1])
+        now.answers = np.concatenate([self._answer(layer, k, part, own[k]) for k, part in enumerate(parts)])
         return count
+
+    def _answer(self, layer: int, place: int, states: Floats, own: Bools) -> Floats:
+        """What the expert at that place makes of states of others, and, kept here, of its own tokens (N,)."""
+        now, k = self._current(), self.nodes[place]
+        made = self._apply(layer, place, np.concatenate((states, now.states[place, own])))
+        now.outputs[place, own, k], now.arrived[place, own, k] = made[len(states) :], True
+        return made[: len(states)]
 
     def aggregate(self, layer: int, selected: Bools) -> tuple[Bools, Bools]:
         """Combine the results of `selected` (n, N, K) and end the layer: lost and fallback (n, N), see `Aggregated`.
@@ -260,11 +271,12 @@ class Worker:
         chose_own = np.stack([mine[:, k] for k, mine in zip(self.nodes, selected, strict=True)])
         fallback = np.logical_not(arrived.any(axis=-1) | chose_own)
         for place, (k, local) in enumerate(zip(self.nodes, chose_own | fallback, strict=True)):
+            local &= ~now.arrived[place, :, k]
             if local.any():
                 now.outputs[place, local, k] = self._apply(layer, place, now.states[place, local])
                 arrived[place, local, k] = True
         lost = np.asarray((selected & ~arrived).any(axis=-1))
-        self._x = layers.aggregate(now.hidden, now.outputs, now.score, arrived)
+        self._x = layers.mix(now.hidden, now.outputs, layers.shares(now.score, arrived))
         self._shelf.keep(self._batch, layer + 1, self._x)
         self._now = None
         return lost, np.asarray(fallback)

@@ -112,15 +112,25 @@ def apply_expert(model: Model, layer: int, expert: int, u: Floats) -> Floats:
 def aggregate(h: Floats, outputs: Floats, scores: Doubles, delivered: Bools, renormalise: bool = True) -> Floats:
     """Residual plus the score-weighted sum over the experts whose outputs arrived, (…, N, d).
 
-    x[n] = h[n] + Σ_k w[n, k]·outputs[n, k], w = scores over the delivered experts, divided by their sum
-    where `renormalise`. `outputs` (…, N, K, d), finite, count only where `delivered` (…, N, K); a token that got
-    nothing keeps its residual h.
+    x[n] = h[n] + Σ_k w[n, k]·outputs[n, k] with w the `shares`. `outputs` (…, N, K, d) counts only where `delivered`
+    (…, N, K); a token that got nothing keeps its residual h.
     """
+    arrived = np.where(delivered[..., None], outputs, np.float32(0))
+    return mix(h, arrived, shares(scores, delivered, renormalise))
+
+
+def shares(scores: Doubles, delivered: Bools, renormalise: bool = True) -> Floats:
+    """Weights (…, N, K) of the experts: scores where `delivered`, divided by their sum where `renormalise`; else 0."""
     weights = np.where(delivered, scores, 0.0)
     if renormalise:
         total = weights.sum(axis=-1, keepdims=True)
         weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    return np.asarray(h + (weights.astype(np.float32)[..., None, :] @ outputs)[..., 0, :])
+    return weights.astype(np.float32)
+
+
+def mix(h: Floats, outputs: Floats, weights: Floats) -> Floats:
+    """x[n] = h[n] + Σ_k weights[n, k]·outputs[n, k], (…, N, d); outputs (…, N, K, d) are finite."""
+    return np.asarray(h + (weights[..., None, :] @ outputs)[..., 0, :])
 
 
 def predict(model: Model, x: Floats) -> Floats:
