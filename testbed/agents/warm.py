@@ -21,9 +21,12 @@ from testbed.ofdm.sounding import sounding_frame
 from testbed.radio.air import Air, AirSettings
 from testbed.radio.base import RadioSettings
 from testbed.radio.pluto_connect import libraries
+from testbed.schedule.assign import assign_many, assign_subcarriers
+from testbed.schedule.candidates import candidate_lists
 from testbed.schedule.fill import fill_idle
 from testbed.schedule.policy import schedule
 from testbed.schedule.problem import Problem
+from testbed.schedule.select import select_experts
 from testbed.virtual_pluto.serve import warm_up
 
 GRID = PRESETS["demo"]
@@ -78,6 +81,17 @@ def warm_scheduler(subcarriers: Sequence[int] = (192, 14)) -> None:
         fill_idle(problem, schedule(problem, previous=first), 1.5)
 
 
+def warm_calls() -> None:
+    """What someone calls with arrays of their own; a problem's are read-only, which is another type to the compiler."""
+    own, cost = np.full((2, 2), 0.5), np.ones((2, 4))
+    for bound in ("both", "lp"):
+        select_experts(own, own, 0.5, 2, bound=bound)
+    assign_subcarriers(cost, np.ones(2))
+    lists = candidate_lists(cost)
+    assign_subcarriers(cost, np.ones(2), candidates=lists)
+    assign_many(lists, own)
+
+
 def _problem(subcarriers: int) -> Problem:
     rng = np.random.default_rng(0)
     rate = rng.uniform(1e4, 9e4, (4, 4, subcarriers))
@@ -105,5 +119,6 @@ if __name__ == "__main__":
     warm_modem()
     warm_air()
     warm_scheduler((192, 14, 8))  # the last: fewer than links, where a solver may be asked, which takes long to load
+    warm_calls()
     warm_links()
     warm_up()
