@@ -23,7 +23,7 @@ from testbed.radio.air import AirSettings, thermal_noise_dbm
 from testbed.radio.base import Radio, RadioSettings
 from testbed.radio.guard import TransmitPermit, check_transmit
 from testbed.radio.tape import Informed, nobody
-from testbed.schedule.policy import NOT_RUNNABLE, POLICIES
+from testbed.schedule.policy import LEAST_EXPERTS, NOT_RUNNABLE, POLICIES
 from testbed.units import db, dbm_to_w
 from testbed.worker import Shelf, Worker, WorkerSettings
 
@@ -44,6 +44,11 @@ def check(campaign: Campaign) -> Model:
     if name not in runnable:
         why = "cannot be run on the air" if name in NOT_RUNNABLE else "is unknown"
         raise CampaignError(f"schedule.scheduler = {name!r} {why}; choose one of: {', '.join(runnable)}")
+    if campaign.schedule.max_experts < (least := LEAST_EXPERTS.get(name, 1)):
+        raise CampaignError(
+            f"schedule.max_experts = {campaign.schedule.max_experts} is too few for schedule.scheduler = {name!r}, "
+            f"which takes {least} a token; raise it, or choose 'top-k'"
+        )
     model = load_model(campaign.model.name)
     K, M = campaign.nodes.count, campaign.ofdm_grid().data.size
     if model.experts < K:

@@ -35,6 +35,9 @@ POLICIES: dict[str, Policy] = {
 }
 """Name → rule. `top-k` and `channel-only` take k (D by default), `homogeneous` takes z (the highest qos by default)."""
 
+LEAST_EXPERTS = {"top-2": 2}
+"""Names that choose as many experts whatever D is: with fewer allowed, no radio would get what they choose."""
+
 NOT_RUNNABLE = frozenset({"lb"})
 """Names whose decision lets links share a subcarrier: good for figures, impossible on the air."""
 

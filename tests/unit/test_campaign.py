@@ -77,6 +77,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"nodes.context": 4000}, "positions of model"),
         ({"schedule.scheduler": "magic"}, "is unknown; choose one of: jesa"),
         ({"schedule.scheduler": "lb"}, "cannot be run on the air"),
+        ({"schedule.scheduler": "top-2", "schedule.max_experts": 1}, "max_experts = 1 is too few"),
     ],
 )
 def test_combinations_that_cannot_work_are_refused(overrides: dict[str, object], words: str) -> None:
