@@ -70,8 +70,8 @@ def scheme_row(cells: Sequence[Figures], reference: Sequence[Figures]) -> dict[s
 
 def proven_optimal(cells: Sequence[Figures]) -> str:
     """Share of the rounds whose decision was proven optimal; – for schemes that follow a rule."""
-    followed = endings(cells, Status.RULE.name) + endings(cells, Status.SCARCE.name)
-    return "–" if followed.any() else f"{100 * endings(cells, Status.OPTIMAL.name).mean():.1f}"
+    by_rule = endings(cells, Status.RULE.name).any()
+    return "–" if by_rule else f"{100 * endings(cells, Status.OPTIMAL.name).mean():.1f}"
 
 
 def saving(cells: Sequence[Figures], reference: Sequence[Figures], parts: Sequence[str] = MODEL_PARTS) -> Mean:
