@@ -181,9 +181,11 @@ class Campaign(Table):
             if radio.address.startswith("pluto:"):
                 raise ValueError(f"radio.address = {radio.address!r} is one radio: name one a node in radio.addresses")
             return
-        if len(set(radio.addresses)) != self.nodes.count:
+        if twice := sorted({address for address in radio.addresses if radio.addresses.count(address) > 1}):
+            raise ValueError(f"radio.addresses names {twice[0]} more than once: a radio serves one node")
+        if len(radio.addresses) != self.nodes.count:
             raise ValueError(
-                f"radio.addresses names {len(set(radio.addresses))} radios for nodes.count = {self.nodes.count}"
+                f"radio.addresses names {len(radio.addresses)} radios for nodes.count = {self.nodes.count}"
             )
         one_each = [check_address(address) for address in radio.addresses if address != VIRTUAL]
         for address in [*radio.addresses, *([] if radio.address.startswith("sim:") else [radio.address])]:

@@ -121,6 +121,19 @@ def test_what_is_simulated_stands_for_all_radios(radio: dict[str, object]) -> No
         load_campaign(None, {f"radio.{key}": value for key, value in radio.items()})
 
 
+@pytest.mark.parametrize(
+    ("addresses", "words"),
+    [
+        (PLUTOS[:3], "names 3 radios for nodes.count = 4"),
+        ([*PLUTOS, PLUTOS[1]], r"names pluto:ip:10\.0\.0\.1 more than once: a radio serves one node"),
+        ([*PLUTOS[:3], PLUTOS[0]], r"names pluto:ip:10\.0\.0\.0 more than once"),
+    ],
+)
+def test_each_node_has_a_radio_of_its_own(addresses: list[str], words: str) -> None:
+    with pytest.raises(CampaignError, match=words):
+        load_campaign(None, {"radio.addresses": addresses})
+
+
 def test_only_units_that_a_run_starts_itself_need_no_permit() -> None:
     virtual = load_campaign(None, {"radio.address": "virtual-pluto"})
     check_transmit(node_permit(virtual), radio_settings(virtual))
