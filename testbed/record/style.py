@@ -42,9 +42,10 @@ def draw(make: Callable[..., Figure], *given: Any) -> Figure:  # noqa: ANN401  w
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure on white; the format follows the suffix: .svg, .png, .pdf."""
+    """Write a figure on white, undated; the format follows the suffix: .svg, .png, .pdf."""
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     with styled():
-        figure.savefig(path, facecolor="white")
+        figure.savefig(path, facecolor="white", metadata=undated)
 
 
 def inline_svg(figure: Figure) -> str:

@@ -186,6 +186,7 @@ def curve_figure(groups: Groups, axis: str) -> Figure:
         axes.set_title(label)
         axes.margins(y=0.1)
     panels[0].set_ylim(bottom=0)
+    panels[2].set_ylim(0, max(1.0, panels[2].get_ylim()[1]))
     panels[1].axhspan(-100 * MARGIN, 100 * MARGIN, color=GRID, alpha=0.5, label="equal within the margin")
     panels[1].legend(*_only(panels[1], "equal"), fontsize=7.5)
     panels[0].legend(fontsize=7.5, loc="lower left")
