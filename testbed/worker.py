@@ -271,10 +271,10 @@ class Worker:
         chose_own = np.stack([mine[:, k] for k, mine in zip(self.nodes, selected, strict=True)])
         fallback = np.logical_not(arrived.any(axis=-1) | chose_own)
         for place, (k, local) in enumerate(zip(self.nodes, chose_own | fallback, strict=True)):
-            local &= ~now.arrived[place, :, k]
-            if local.any():
-                now.outputs[place, local, k] = self._apply(layer, place, now.states[place, local])
-                arrived[place, local, k] = True
+            left = local & ~now.arrived[place, :, k]
+            if left.any():
+                now.outputs[place, left, k] = self._apply(layer, place, now.states[place, left])
+            arrived[place, local, k] = True
         lost = np.asarray((selected & ~arrived).any(axis=-1))
         self._x = layers.mix(now.hidden, now.outputs, layers.shares(now.score, arrived))
         self._shelf.keep(self._batch, layer + 1, self._x)
