@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -33,7 +34,8 @@ def calibrate(
 ) -> Iterator[Calibration]:
     """Measure each unit against the reference and keep the result, one by one, the reference itself last.
 
-    The reference is right by definition: its file says so, and how long its captures take.
+    The reference is right by definition: its file says so, with the slope of its own gain as the others heard it, their
+    mean, and with how long its captures take.
 
     Args:
         reference: address of the unit that transmits.
@@ -46,6 +48,7 @@ def calibrate(
     Raises:
         RadioError: a unit does not answer, or does not hear the reference.
     """
+    slopes = []
     with PlutoRadio(reference, permit) as sender:
         for address in addresses:
             with PlutoRadio(address) as unit:
@@ -53,14 +56,17 @@ def calibrate(
                     raise RadioError(f"{address} is the reference itself: name another unit")
                 calibration = _measure(sender, unit, settings, today)
             write_calibration(folder, calibration)
+            slopes.append(calibration.gain_slope)
             yield calibration
+        if not slopes:
+            return
         own = Calibration(
             serial=sender.serial,
             reference=sender.serial,
             measured=today.isoformat(),
             ppm=0.0,
             xo_correction_hz=sender.xo_correction_hz(),
-            gain_slope=1.0,
+            gain_slope=statistics.mean(slopes),
             receive_s=measure_receive_s(sender, settings),
         )
         write_calibration(folder, own)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from testbed.agents.doctor import examine
@@ -38,6 +39,7 @@ def test_a_calibrated_unit_agrees_with_the_reference(servers: list[Server], tmp_
     *results, own = calibrate(addresses[0], addresses[1:], SETTINGS, PERMIT, tmp_path, TODAY)
     assert [result.ppm for result in results] == pytest.approx([-11.4, 4.1], abs=0.01)
     assert [result.gain_slope for result in results] == pytest.approx([1.0, 1.0], abs=0.02)
+    assert own.gain_slope == pytest.approx(np.mean([result.gain_slope for result in results]))
     assert (own.serial, own.reference, own.ppm) == (servers[0].unit.identity.serial, results[0].reference, 0.0)
     for result, address in zip(results, addresses[1:], strict=True):
         known, warning = read_calibration(tmp_path, result.serial, TODAY)
