@@ -17,12 +17,16 @@ from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import INT64, Floats, Ints, Shorts, named, place_of, real_numbers
-from testbed.schedule.candidates import Candidates, fill_lists, real_matrix, unreal_cost
-from testbed.schedule.compiled import kernel
+from testbed.schedule.candidates import Candidates, all_numbers, real_matrix, unreal_cost
+from testbed.schedule.compiled import kernel, sealed
 from testbed.schedule.match import match
 from testbed.schedule.status import Status
 
-BAD_WEIGHT, BAD_COST = -1, -2
+NOT_PLAIN = np.nan
+"""In place of a total: something is to be looked at, or to be said."""
+
+OPTIMAL = Status.OPTIMAL
+_record = tuple.__new__
 WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
 
 
@@ -53,29 +57,22 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     more active links than subcarriers, or links that nothing can serve, as many links as possible are served and the
     rest are named in `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
     """
-    weight = real_numbers("weight", weight)
-    lists = candidates
-    if lists is None:
-        cost = real_matrix("cost", cost)
-    else:
-        if type(lists) is not Candidates or cost is not lists.cost:
-            _check_same(cost, lists)
-        cost = lists.cost
-    links, subcarriers = cost.shape
-    if weight.shape != (links,):
-        raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
-    subcarrier, duals = np.empty(links, INT64), np.empty(subcarriers)
-    if lists is None:
-        total, missing = _assign_anew(cost, weight, subcarrier, duals)
-    else:
-        # Arrays one by one: a named tuple costs a call from Python more than the whole of a small assignment.
-        total, missing = _assign_known(cost, lists.column, lists.price, lists.order, weight, subcarrier, duals)
-    if missing == 0:
-        return Assignment(subcarrier, total, duals)
-    if missing < 0:
-        _refuse(cost, weight, missing)
-    unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & (subcarrier < 0)))
-    return Assignment(subcarrier, total, duals, unserved, Status.SCARCE)
+    # Compiled code finds by itself whatever is not plain: checking here takes as long as a small assignment.
+    try:
+        links, subcarriers = cost.shape  # type: ignore[union-attr]
+        held, duals = np.empty(links, INT64), np.empty(subcarriers)
+        if candidates is None:
+            total = _assign_anew.call(cost, weight, held, duals)
+        elif candidates.cost is cost:
+            _, column, price, order = candidates
+            total = _assign_known.call(cost, column, price, order, weight, held, duals)
+        else:
+            total = NOT_PLAIN
+    except (AttributeError, TypeError, ValueError):
+        total = NOT_PLAIN
+    if total == total:  # no NaN
+        return _record(Assignment, (held, total, duals, (), OPTIMAL))
+    return _assign_checked(cost, weight, candidates)
 
 
 def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Floats]:
@@ -92,23 +89,32 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
     return _assign_all(candidates, weights)
 
 
-@kernel
-def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
-    """Assign by full rows, since one assignment does not earn the lists; less than 0 links missing is a complaint."""
-    column, price, sound = fill_lists(cost, 0)
-    if not sound:
-        return 0.0, BAD_COST
-    return _assign_known(cost, column, price, np.arange(weight.size), weight, held, duals)
+@sealed
+def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> float:
+    """The total of the cheapest assignment by full rows, since one assignment does not earn the lists; or NOT_PLAIN."""
+    if weight.size != cost.shape[0] or not all_numbers(cost):
+        return NOT_PLAIN
+    column, price = held[:0].view(np.int32).reshape((weight.size, 0)), weight[:0].reshape((weight.size, 0))
+    return _total(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
 
 
-@kernel
+@sealed
 def _assign_known(
     cost: Floats, column: Shorts, price: Floats, order: Ints, weight: Floats, held: Ints, duals: Floats
-) -> tuple[float, int]:
+) -> float:
+    """The same by lists, which come one by one: a named tuple costs a call from Python more than all else."""
+    return _total(Candidates(cost, column, price, order), weight, held, duals)
+
+
+@kernel
+def _total(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> float:
+    if weight.size != lists.cost.shape[0]:
+        return NOT_PLAIN
     for w in weight:
         if not 0.0 <= w < np.inf:
-            return 0.0, BAD_WEIGHT
-    return match(Candidates(cost, column, price, order), weight, held, duals)
+            return NOT_PLAIN
+    total, missing = match(lists, weight, held, duals)
+    return total if missing == 0 else NOT_PLAIN
 
 
 @kernel
@@ -121,16 +127,39 @@ def _assign_all(lists: Candidates, weights: Floats) -> tuple[Ints, Floats]:
     return subcarrier, totals
 
 
-def _check_same(cost: ArrayLike, lists: Candidates) -> None:
+def _assign_checked(cost: ArrayLike, weight: ArrayLike, candidates: Candidates | None) -> Assignment:
+    """The same for whatever is not plain: other types, wrong numbers, links that cannot all be served."""
+    weight = real_numbers("weight", weight)
+    cost = real_matrix("cost", cost) if candidates is None else _listed_cost(cost, candidates)
+    links, subcarriers = cost.shape
+    if weight.shape != (links,):
+        raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
+    held, duals = np.empty(links, INT64), np.empty(subcarriers)
+    if candidates is None:
+        total = _assign_anew.open(cost, weight, held, duals)
+    else:
+        total = _assign_known.open(cost, *candidates[1:], weight, held, duals)
+    if not np.isnan(total):
+        return Assignment(held, total, duals)
+    _refuse(cost, weight)
+    served = held >= 0
+    total = float(weight[served] @ cost[served, held[served]])
+    unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & ~served))
+    return Assignment(held, total, duals, unserved, Status.SCARCE)
+
+
+def _listed_cost(cost: ArrayLike, lists: Candidates) -> Floats:
     if not isinstance(lists, Candidates):
         raise ProblemError(f"candidates = {lists!r:.80}: give what candidate_lists(cost) returned")
-    if not np.array_equal(real_matrix("cost", cost), lists.cost):
+    if cost is not lists.cost and not np.array_equal(real_matrix("cost", cost), lists.cost):
         raise ProblemError("cost is not the one that candidates belong to; make them anew with candidate_lists(cost)")
+    return lists.cost
 
 
-def _refuse(cost: Floats, weight: Floats, why: int) -> None:
-    """Name the entry that is no legal number."""
-    if why == BAD_WEIGHT:
-        place = place_of(~((weight >= 0.0) & (weight < np.inf)))
-        raise ProblemError(f"{named('weight', weight, place)}: {WEIGHT_REMEDY}")
-    raise ProblemError(unreal_cost(cost))
+def _refuse(cost: Floats, weight: Floats) -> None:
+    """Name the entry that is no legal number, if there is one."""
+    wrong = ~((weight >= 0.0) & (weight < np.inf))
+    if wrong.any():
+        raise ProblemError(f"{named('weight', weight, place_of(wrong))}: {WEIGHT_REMEDY}")
+    if not all_numbers(cost):
+        raise ProblemError(unreal_cost(cost))

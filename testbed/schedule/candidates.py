@@ -74,7 +74,7 @@ def fill_lists(cost: Floats, width: int) -> tuple[Shorts, Floats, bool]:
     column = np.full((links, width), -1, dtype=np.int32)
     price = np.full((links, width), np.inf)
     if width == 0:
-        return column, price, _all_numbers(cost)
+        return column, price, all_numbers(cost)
     pool, where = np.empty(subcarriers), np.empty(subcarriers, dtype=np.int32)
     strands = min(4 * width if width <= 16 else 2 * width, subcarriers)
     least, sample = np.empty(strands), np.empty(strands)
@@ -91,7 +91,8 @@ def fill_lists(cost: Floats, width: int) -> tuple[Shorts, Floats, bool]:
 
 
 @kernel
-def _all_numbers(cost: Floats) -> bool:
+def all_numbers(cost: Floats) -> bool:
+    """Whether no cost is NaN or −inf."""
     wrong = 0
     for link in range(cost.shape[0]):
         for m in range(cost.shape[1]):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -10,3 +14,27 @@ kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 UNSIGNED = np.uint64
 """An index that cannot be negative: sums of signed ones are checked for it, which keeps a loop from vectorising."""
+
+
+class sealed:  # noqa: N801 - a decorator
+    """A kernel that refuses new types of arguments (TypeError) instead of compiling for them, which takes seconds.
+
+    So its own look at the types is all the check that a caller needs. `open` compiles for what it is given.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._kernel, self._opening = kernel(function), threading.Lock()
+        self.call: Callable[..., Any] = _refuse
+
+    def open(self, *arguments: object) -> Any:  # noqa: ANN401
+        """Call it with types that it is to take from now on."""
+        with self._opening:
+            self._kernel.disable_compile(False)
+            result = self._kernel(*arguments)
+            self._kernel.disable_compile()
+            self.call = self._kernel
+            return result
+
+
+def _refuse(*_arguments: object) -> float:
+    raise TypeError("not compiled yet")
