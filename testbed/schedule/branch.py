@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Bools, Floats, Ints
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import inlined, kernel
 from testbed.schedule.lagrange import (
     BEST,
     CORE,
@@ -58,7 +58,7 @@ def sort_again(energy: Floats, line: int, order: Ints) -> int:
     return reachable
 
 
-@kernel
+@inlined
 def choose(
     score: Floats,
     n: int,
@@ -297,6 +297,6 @@ def marked_energy(energy: Floats, line: int, selected: Bools, n: int) -> float:
     """Energy of the marked experts of token n, summed in their own order."""
     s = 0.0
     for j in range(energy.shape[1]):
-        if selected[n, j]:
-            s += energy[line, j]
+        e = energy[line, j]
+        s += e if selected[n, j] else 0.0
     return s

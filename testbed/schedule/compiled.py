@@ -12,6 +12,9 @@ from numba import njit
 # error_model: a free local expert has zero energy, and 0/0 must be a number, not an exception.
 kernel = njit(cache=True, nogil=True, error_model="numpy")
 
+inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+"""A kernel that is part of its caller: handing over a dozen arrays can take as long as the work on one small token."""
+
 UNSIGNED = np.uint64
 """An index that cannot be negative: sums of signed ones are checked for it, which keeps a loop from vectorising."""
 
