@@ -22,8 +22,8 @@ from testbed.schedule.compiled import kernel, sealed
 from testbed.schedule.match import match
 from testbed.schedule.status import Status
 
-NOT_PLAIN = np.nan
-"""In place of a total: something is to be looked at, or to be said."""
+UNSERVED, NOT_PLAIN = -np.inf, np.nan
+"""In place of a total: not every link has a subcarrier; types or numbers are to be looked at."""
 
 OPTIMAL = Status.OPTIMAL
 _record = tuple.__new__
@@ -70,8 +70,10 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
             total = NOT_PLAIN
     except (AttributeError, TypeError, ValueError):
         total = NOT_PLAIN
-    if total == total:  # no NaN
+    if total > UNSERVED:
         return _record(Assignment, (held, total, duals, (), OPTIMAL))
+    if total == UNSERVED:
+        return _short(cost, weight, held, duals)  # type: ignore[arg-type]
     return _assign_checked(cost, weight, candidates)
 
 
@@ -91,7 +93,7 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
 
 @sealed
 def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> float:
-    """The total of the cheapest assignment by full rows, since one assignment does not earn the lists; or NOT_PLAIN."""
+    """The total of the cheapest assignment, UNSERVED or NOT_PLAIN; by full rows, as one call does not earn lists."""
     if weight.size != cost.shape[0] or not all_numbers(cost):
         return NOT_PLAIN
     column, price = held[:0].view(np.int32).reshape((weight.size, 0)), weight[:0].reshape((weight.size, 0))
@@ -114,7 +116,7 @@ def _total(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> floa
         if not 0.0 <= w < np.inf:
             return NOT_PLAIN
     total, missing = match(lists, weight, held, duals)
-    return total if missing == 0 else NOT_PLAIN
+    return total if missing == 0 else UNSERVED
 
 
 @kernel
@@ -128,7 +130,7 @@ def _assign_all(lists: Candidates, weights: Floats) -> tuple[Ints, Floats]:
 
 
 def _assign_checked(cost: ArrayLike, weight: ArrayLike, candidates: Candidates | None) -> Assignment:
-    """The same for whatever is not plain: other types, wrong numbers, links that cannot all be served."""
+    """The same for whatever is not plain: other types, wrong numbers."""
     weight = real_numbers("weight", weight)
     cost = real_matrix("cost", cost) if candidates is None else _listed_cost(cost, candidates)
     links, subcarriers = cost.shape
@@ -139,9 +141,14 @@ def _assign_checked(cost: ArrayLike, weight: ArrayLike, candidates: Candidates |
         total = _assign_anew.open(cost, weight, held, duals)
     else:
         total = _assign_known.open(cost, *candidates[1:], weight, held, duals)
-    if not np.isnan(total):
+    if total > UNSERVED:
         return Assignment(held, total, duals)
     _refuse(cost, weight)
+    return _short(cost, weight, held, duals)
+
+
+def _short(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> Assignment:
+    """What to say when some links have no subcarrier."""
     served = held >= 0
     total = float(weight[served] @ cost[served, held[served]])
     unserved = tuple(int(link) for link in np.flatnonzero((weight > 0) & ~served))

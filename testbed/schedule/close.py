@@ -25,7 +25,7 @@ def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floa
     K = r.compute.size
     regret = np.full((K, K), UNKNOWN)
     while True:
-        energy = assign(r, s, w)
+        energy = np.inf if _crowded(r, s) else assign(r, s, w)
         if energy < np.inf:
             return energy
         pair = _least_regret(r, s, w, spare, price, regret, keep)
@@ -35,6 +35,15 @@ def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floa
         price[i, j] = np.inf
         reselect(r, s, w, i, price)
         regret[i, :] = UNKNOWN
+
+
+@kernel
+def _crowded(r: Round, s: State) -> bool:
+    """Whether links in use outnumber subcarriers, so that no assignment need be tried."""
+    links = np.sum(s.load > 0.0)
+    for i in range(r.compute.size):
+        links -= s.load[i, i] > 0.0
+    return links > min(r.there.cost.shape[1], r.back.cost.shape[1])
 
 
 @kernel

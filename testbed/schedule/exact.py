@@ -16,6 +16,7 @@ import numpy as np
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Bools, Floats
+from testbed.schedule.cover import can_be_served, cover, pairs_used
 from testbed.schedule.problem import QOS_TOLERANCE, Decision, Problem
 from testbed.schedule.select import Selection
 from testbed.schedule.serve import best_hops, decide, pair_prices, select_at
@@ -145,13 +146,27 @@ def jesa_exact(
 def feasible_choice(problem: Problem, floor: Selection) -> Bools | None:
     """Any selection that meets every QoS and can be served, (N, K) bool; None if there is none.
 
-    floor is the relaxation: tokens relaxed there keep their set. Only whether a pair is used matters here. Which
-    subcarriers serve the used pairs need not be whole: where parts of subcarriers suffice, whole ones do (Birkhoff).
+    floor is the relaxation: tokens relaxed there keep their set. Only whether a pair is used matters here, so few
+    pairs for each source by itself mostly decide it; where they do not, one program is solved over all sources.
+    """
+    reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
+    subcarriers = min(phase.cost.shape[1] for phase in problem.phases)
+    few = cover(problem, floor, reachable, subcarriers)
+    if few.fewest > subcarriers:
+        return None
+    if few.choice is not None and can_be_served(problem, pairs_used(problem, few.choice)):
+        return few.choice
+    return _any_choice(problem, floor, reachable)
+
+
+def _any_choice(problem: Problem, floor: Selection, reachable: Bools) -> Bools | None:
+    """The same by one program, which may take minutes from K = 12 on.
+
+    Which subcarriers serve the used pairs need not be whole: where parts of them suffice, whole ones do (Birkhoff).
     """
     import pulp
 
     model = pulp.LpProblem("feasible", pulp.LpMinimize)
-    reachable = np.isfinite(pair_prices(problem, best_hops(problem)))
     x = _add_choices(model, problem, floor, reachable)
     hops = [_add_holders(model, problem, reachable, hop, "Continuous") for hop in range(len(problem.phases))]
     for i, j in hops[0][1]:

@@ -23,7 +23,7 @@ def shed(problem: Problem, selected: Bools) -> tuple[Bools, Bools]:
         _stay_home(problem, kept)
         load = loads(kept, problem.source)
         np.fill_diagonal(load, 0.0)
-        if not any(a.unserved for a in allocate(problem, load)):
+        if _all_served(problem, load):
             return kept, np.asarray((selected & ~kept).any(axis=1))
         i, j = _lightest(load, price)
         kept[problem.source == i, j] = False
@@ -39,10 +39,16 @@ def give_up(problem: Problem, floor: Selection) -> tuple[Bools, Bools]:
         chosen = select_at(problem, price)
         load = loads(chosen.selected, problem.source)
         np.fill_diagonal(load, 0.0)
-        if not any(a.unserved for a in allocate(problem, load)):
+        if _all_served(problem, load):
             changed = floor.relaxed & (chosen.selected != floor.selected).any(axis=1)
             return chosen.selected, (chosen.relaxed & ~floor.relaxed) | changed
         price[_lightest(load, price)] = np.inf
+
+
+def _all_served(problem: Problem, load: Floats) -> bool:
+    if (load > 0).sum() > min(phase.cost.shape[1] for phase in problem.phases):
+        return False
+    return not any(assignment.unserved for assignment in allocate(problem, load))
 
 
 def _lightest(load: Floats, price: Floats) -> tuple[int, int]:

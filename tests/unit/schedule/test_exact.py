@@ -9,6 +9,7 @@ import pytest
 
 from testbed.errors import ProblemError
 from testbed.schedule.baselines import lower_bound
+from testbed.schedule.cover import can_be_served, pairs_used
 from testbed.schedule.exact import feasible_choice, jesa_exact, select_exact
 from testbed.schedule.jesa import jesa
 from testbed.schedule.problem import Problem
@@ -55,6 +56,36 @@ def test_any_feasible_choice_meets_every_qos(rng: np.random.Generator) -> None:
     assert np.all(((problem.score * chosen).sum(axis=1) >= 0.4 - 1e-9) | floor.relaxed)
     busy = {(int(i), int(j)) for i, j in zip(problem.source[np.nonzero(chosen)[0]], np.nonzero(chosen)[1], strict=True)}
     assert len({pair for pair in busy if pair[0] != pair[1]}) <= 4
+
+
+@pytest.mark.parametrize("two_hops", [False, True])
+def test_a_choice_is_found_where_exhaustive_search_finds_one(rng: np.random.Generator, two_hops: bool) -> None:
+    """Also where many subcarriers are dead, so that few links alone do not make a choice feasible."""
+    seen = {True: 0, False: 0}
+    while min(seen.values()) < 4:
+        problem = draw(rng, K=3, M=int(rng.integers(2, 6)), N=3, D=2, qos=0.5, two_hops=two_hops)
+        alive = rng.random(problem.rate_bps.shape) > rng.choice([0.0, 0.5, 0.7])
+        problem = replace(problem, rate_bps=problem.rate_bps * alive)
+        floor = select_at(problem, pair_prices(problem, best_hops(problem)))
+        if floor.relaxed.any():
+            continue
+        chosen, feasible = feasible_choice(problem, floor), bool(every_choice(problem) < np.inf)
+        assert (chosen is not None) == feasible
+        if chosen is not None:
+            assert np.all((problem.score * chosen).sum(axis=1) >= problem.needs)
+            assert can_be_served(problem, pairs_used(problem, chosen))
+        seen[feasible] += 1
+
+
+def test_many_nodes_over_few_subcarriers_are_found_infeasible_by_the_covers_of_their_sources() -> None:
+    """One program over all sources takes ten minutes here."""
+    rng = np.random.default_rng(5)
+    problem = draw(rng, K=32, M=256, N=1024, D=2, qos=0.0)
+    best = np.sort(problem.score, axis=1)[:, -2:].sum(axis=1)
+    found = jesa(replace(problem, qos=0.8 * best))
+    assert found.status is Status.SCARCE
+    assert found.relaxed.any()
+    assert len(np.unique(found.subcarrier[found.subcarrier >= 0])) == (found.subcarrier >= 0).sum() <= 256
 
 
 @pytest.mark.parametrize("solver", ["highs", "cbc"])
