@@ -19,9 +19,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.errors import SignalError
 from testbed.ofdm.grid import Grid
 
@@ -125,7 +125,7 @@ def _project(h: Channel, basis: Channel, gains: Doubles) -> Channel:
     return out.reshape(h.shape)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@kernel(fastmath={"contract", "reassoc"})
 def _project_rows(h: Channel, basis: Channel, gains: NDArray[np.float32], out: Channel) -> None:
     """Add to out: V diag(gains) V^H h for rows h, out (T, U); basis (r, U) holds one vector a row."""
     for t in range(h.shape[0]):
@@ -147,7 +147,7 @@ def ramp(grid: Grid, delay: NDArray[np.floating[Any]] | float) -> Channel:
     return out.reshape(*delays.shape, len(grid.offsets))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _fill_ramp(turns: Doubles, offsets: NDArray[np.int64], out: Channel) -> None:
     for t in range(len(turns)):
         step = np.exp(-2j * np.pi * turns[t])
@@ -188,7 +188,7 @@ def _lags(grid: Grid, first: int) -> tuple[NDArray[np.int64], Doubles]:
     return np.array(lags), np.array(spacings)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _compare(
     reference: Channel, h: Channel, offsets: NDArray[np.int64], size: int, lags: NDArray[np.int64], turns: Doubles,
     delay: Doubles, match: Doubles,
@@ -212,7 +212,7 @@ def _compare(
         match[t] = _unturned(product, offsets, delay[t] / size) / max(np.sqrt(before * after), 1e-30)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _unturned(product: Channel, offsets: NDArray[np.int64], turns: float) -> float:
     """|Σ product·exp(j2π·offset·turns)|."""
     step, k = np.exp(2j * np.pi * turns), offsets[0]
@@ -232,7 +232,7 @@ def mean_delay(grid: Grid, h: Channel) -> tuple[Doubles, Doubles]:
     return np.asarray(turn * (-grid.fft_size / (2 * np.pi))), power
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _compare_neighbours(h: Channel, offsets: NDArray[np.int64], turn: Doubles, power: Doubles) -> None:
     """Mean turn (T,) from one subcarrier to the next of h (T, U), and the power it rests on."""
     for t in range(h.shape[0]):

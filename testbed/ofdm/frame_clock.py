@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.ofdm.estimate import lmmse, mean_delay, ramp, relative_delay
 from testbed.ofdm.frame_opening import MOST_CLOCK_OFFSET, Opening, bounded_rate
 from testbed.ofdm.grid import Grid, Indices
@@ -81,7 +81,7 @@ class Clock:
         return bounded_rate(self._grid, sum(rate / variance for rate, variance in views) / precision)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def step_rate(intervals: Doubles, steps: Doubles, variances: Doubles) -> tuple[float, float]:
     """Rate from steps of delay over intervals, and its variance; scatter above `variances` enlarges it."""
     precision = np.sum(intervals**2 / variances)
@@ -90,7 +90,7 @@ def step_rate(intervals: Doubles, steps: Doubles, variances: Doubles) -> tuple[f
     return rate, max(excess, 1.0) / precision
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def mean_rate(times: Doubles, means: Doubles, powers: Doubles) -> tuple[float, float]:
     """Rate from mean delays at times, weighed by power, and its variance.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Cells = NDArray[np.complex64]
 Floats = NDArray[np.float32]
@@ -25,7 +26,7 @@ DEALT_TOGETHER: Final = 16
 LARGEST_DEAL: Final = 8192
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def pick(spectra: Cells, rows: Indices, columns: Indices, picked: Cells) -> None:
     """Copy to picked (R, C) the given rows and columns of spectra (T, N)."""
     for i in range(rows.shape[0]):
@@ -34,7 +35,7 @@ def pick(spectra: Cells, rows: Indices, columns: Indices, picked: Cells) -> None
             picked[i, j] = row[columns[j]]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def lay_out(points: Cells, rows: Indices, positions: Indices, signs: Floats, sign_row: Indices, section: Cells) -> None:
     """Deal points (blocks, c) to the cells of section (T, U): the reverse of what `equalise` does.
 
@@ -52,7 +53,7 @@ def lay_out(points: Cells, rows: Indices, positions: Indices, signs: Floats, sig
         left -= positions.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def match_pilots(
     pilots: Cells, signs: Floats, nodes: Cells, span: Indices, place: Doubles, delay: Doubles, rate: float,
     offsets: Doubles, phasors: Cells, energy: Doubles,
@@ -81,7 +82,7 @@ def match_pilots(
         phasors[t] = total / max(power, 1e-30)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def equalise(
     cells: Floats, positions: Indices, span: Indices, place: Doubles, turns_of_delay: Doubles, nodes: Floats,
     offsets: Indices, phase: Cells, signs: Floats, sign_row: Indices, noise: np.float32, piece: int,
@@ -120,7 +121,7 @@ def equalise(
     _deal(row, spread, done, held, points, variance)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _piece_end(span: Indices, first: int, piece: int) -> int:
     """Last row of the piece that begins at `first`: of the same span, at most `piece` rows."""
     last = first
@@ -129,7 +130,7 @@ def _piece_end(span: Indices, first: int, piece: int) -> int:
     return last
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _fill_ramp(turns: float, offsets: Indices, ramp: Cells) -> None:
     """Set ramp (n,) to exp(−j2π·k·turns) for every k from the first of the offsets to the last, by doubling."""
     ramp[0] = np.exp(-2j * np.pi * turns * offsets[0])
@@ -141,7 +142,7 @@ def _fill_ramp(turns: float, offsets: Indices, ramp: Cells) -> None:
         step, filled = step * step, 2 * filled
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _pick_ramp(ramp: Cells, offsets: Indices, positions: Indices, picked: Floats) -> None:
     """Values of the ramp at `positions` of the used subcarriers, interleaved."""
     for j in range(positions.shape[0]):
@@ -149,7 +150,7 @@ def _pick_ramp(ramp: Cells, offsets: Indices, positions: Indices, picked: Floats
         picked[2 * j], picked[2 * j + 1] = value.real, value.imag
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _invert(before: Floats, after: Floats, part: np.float32, ramp: Floats, inverse: Floats) -> None:
     """1 / channel, all interleaved (2s,); 0 for a channel of 0."""
     for j in range(ramp.shape[0] // 2):
@@ -161,14 +162,14 @@ def _invert(before: Floats, after: Floats, part: np.float32, ramp: Floats, inver
         inverse[2 * j + 1] = -(re * d + im * c) * gain
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _slope(end: Floats, start: Floats, steps: np.float32) -> None:
     """Turn end into the change a row."""
     for j in range(end.shape[0]):
         end[j] = (end[j] - start[j]) / steps
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _multiply(cells: Floats, inverse: Floats, turn: np.complex64, signs: Floats, row: Floats) -> None:
     re, im = turn.real, turn.imag
     for j in range(signs.shape[0]):
@@ -178,19 +179,19 @@ def _multiply(cells: Floats, inverse: Floats, turn: np.complex64, signs: Floats,
         row[2 * j + 1] = (x * im + y * re) * signs[j]
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _spread(inverse: Floats, noise: np.float32, spread: Floats) -> None:
     for j in range(spread.shape[0]):
         spread[j] = noise * (inverse[2 * j] * inverse[2 * j] + inverse[2 * j + 1] * inverse[2 * j + 1])
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _advance(inverse: Floats, change: Floats) -> None:
     for j in range(inverse.shape[0]):
         inverse[j] += change[j]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _deal(row: Floats, spread: Floats, first: int, count: int, points: Cells, variance: Floats) -> None:
     """Cell first + j, j < count, goes to block (first + j) mod blocks; what is left after the last is dropped.
 

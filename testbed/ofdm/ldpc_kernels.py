@@ -11,9 +11,9 @@ codes", IEEE SiPS 2004. Normalised min-sum: J. Chen and M. Fossorier, IEEE Trans
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.ofdm import simd
 
 Floats = NDArray[np.float32]
@@ -29,7 +29,7 @@ LANES = simd.LANES
 VECTOR_BYTES = 4 * simd.LANES
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def load_columns(llr: Floats, home: Ints, z: int, limit: np.float32, columns: Floats) -> None:
     """Fill columns (24, Z+P) from llr (n,) clipped to ±limit, column c turned by home[c]."""
     padded = columns.shape[1] - z
@@ -43,7 +43,7 @@ def load_columns(llr: Floats, home: Ints, z: int, limit: np.float32, columns: Fl
             column[z + i] = column[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def check_vector(
     columns: Floats, messages: Floats, found: Ints, padded: int, lane: int, scale: np.float32, posterior: Floats
 ) -> None:
@@ -78,7 +78,7 @@ def check_vector(
         simd.store(posterior, e * padded + lane, simd.add(t, message))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def put_columns(posterior: Floats, place: Ints, z: int, padded: int, columns: Floats) -> None:
     """Write posterior (degree·P,) to both places of each edge's column; place (degree,) is the first."""
     for e in range(place.shape[0]):
@@ -88,7 +88,7 @@ def put_columns(posterior: Floats, place: Ints, z: int, padded: int, columns: Fl
             simd.store(columns, place[e] + z + lane, new)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def parity_holds(columns: Floats, row_start: Ints, found: Ints, padded: int) -> bool:
     """Whether the signs of columns (24·(Z+P),), each turned by its home, satisfy every check."""
     for row in range(row_start.shape[0] - 1):
@@ -101,7 +101,7 @@ def parity_holds(columns: Floats, row_start: Ints, found: Ints, padded: int) -> 
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def decode_word(
     columns: Floats,
     messages: Floats,
@@ -129,7 +129,7 @@ def decode_word(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def store_bits(columns: Floats, home: Ints, z: int, bits: Bits) -> None:
     """Hard decisions (n,) from columns (24, Z+P): 1 where the posterior is negative."""
     for c in range(columns.shape[0]):
@@ -140,7 +140,7 @@ def store_bits(columns: Floats, home: Ints, z: int, bits: Bits) -> None:
             target[i - head] = column[i] < ZERO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def decode_words(
     llr: Floats,
     home: Ints,
@@ -166,14 +166,14 @@ def decode_words(
         store_bits(columns, home, z, bits[w])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def double(source: Bits, z: int, twice: Bits) -> None:
     """Put source (z,) into twice (≥ 2z,) two times in a row: the copy turned by s then begins at s."""
     twice[:z] = source
     twice[z : 2 * z] = source
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def row_sums(columns: Bits, shifts: Ints, stride: int, padded: int, sums: Bits) -> None:
     """Modulo-2 sum of the turned information columns of each block row: sums (rows·P,), bytes from z on void.
 
@@ -189,14 +189,14 @@ def row_sums(columns: Bits, shifts: Ints, stride: int, padded: int, sums: Bits) 
             simd.store(sums, r * padded + lane, total)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def add_bits(source: Bits, target: Bits) -> None:
     """target[i] ^= source[i]; both (P,), P whole vectors."""
     for lane in range(0, target.shape[0], VECTOR_BYTES):
         simd.store(target, lane, simd.flip(simd.load(source, lane), simd.load(target, lane)))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def encode_parity(sums: Bits, z: int, padded: int, middle: int, first: Bits) -> None:
     """Turn row sums (rows·P,) into parity blocks 1…rows−1, block r+1 in place of sum r; block 0 into first (≥ 2z + P,).
 
@@ -216,7 +216,7 @@ def encode_parity(sums: Bits, z: int, padded: int, middle: int, first: Bits) -> 
             add_bits(first[:padded], own)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def encode_words(info: Bits, shifts: Ints, z: int, middle: int, words: Bits) -> None:
     """Encode info (w, k) into words (w, n)."""
     rows, count = shifts.shape[0], info.shape[1] // z

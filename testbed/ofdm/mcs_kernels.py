@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def effective_db(snr: Doubles, link: Ints, links: int, first_db: float, step_db: float, table: Doubles) -> Doubles:
     """(links, C) SNR in dB of the flat channel that carries as much information as each link's subcarriers do.
 
@@ -30,7 +31,7 @@ def effective_db(snr: Doubles, link: Ints, links: int, first_db: float, step_db:
     return effective
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_information(snr: float, first_db: float, step_db: float, table: Doubles, total: Doubles) -> None:
     last = table.shape[0] - 1
     at = (10.0 * math.log10(max(snr, 1e-30)) - first_db) / step_db
@@ -40,7 +41,7 @@ def _add_information(snr: float, first_db: float, step_db: float, table: Doubles
         total[c] += table[row, c] + (at - row) * (table[row + 1, c] - table[row, c])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _place_of(value: float, rising: Doubles) -> float:
     """Where a rising table takes a value, in rows; the first of several."""
     value = min(value, rising[-1])
@@ -50,7 +51,7 @@ def _place_of(value: float, rising: Doubles) -> float:
     return float(high - (rising[high] - value) / (rising[high] - rising[high - 1]))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def steps_reached(values: Floats, thresholds: Floats, steps: Doubles) -> Doubles:
     """(n,) steps[i] with i the number of rising thresholds that values (n,) reach; NaN reaches none."""
     count = np.zeros(values.size, np.uint8)

@@ -14,9 +14,9 @@ from functools import cache
 from typing import Final, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from testbed.compiled import kernel
 from testbed.errors import FrameError
 
 Bits = NDArray[np.uint8]
@@ -149,7 +149,7 @@ def _pieces(bits_per_axis: int) -> tuple[Floats, Floats]:
     return slope, offset
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _map(bits: Bits, width: int, points: Symbols, symbols: Symbols) -> None:
     for i in range(symbols.shape[0]):
         label = 0
@@ -158,7 +158,7 @@ def _map(bits: Bits, width: int, points: Symbols, symbols: Symbols) -> None:
         symbols[i] = points[label]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _demap_pairs(y: Floats, noise: Floats, slope: np.float32, llr: Floats) -> bool:
     """LLRs (2n,) = slope·y/noise of QPSK y (2n,), interleaved; False, and they are void, unless noise (n,) > 0."""
     good = True
@@ -170,7 +170,7 @@ def _demap_pairs(y: Floats, noise: Floats, slope: np.float32, llr: Floats) -> bo
     return good
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _demap_pieces(y: Symbols, weight: Floats, spacing: np.float32, slope: Floats, offset: Floats, llr: Floats) -> None:
     cells, bits = slope.shape
     half, last = np.float32(cells // 2), np.float32(cells - 1)
@@ -197,7 +197,7 @@ def _demap_exact(y: Symbols, weight: Floats, bits_per_symbol: int, spacing: floa
     return llr.ravel()
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _sum_levels(axes: Floats, weight: Doubles, levels: Doubles, is_set: NDArray[np.bool_], llr: Floats) -> None:
     metric = np.empty(levels.shape[0])
     for i in range(axes.shape[0]):
@@ -208,7 +208,7 @@ def _sum_levels(axes: Floats, weight: Doubles, levels: Doubles, is_set: NDArray[
                 llr[i, a, j] = _log_sum(metric, is_set[j], False) - _log_sum(metric, is_set[j], True)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _log_sum(metric: Doubles, is_set: NDArray[np.bool_], wanted: bool) -> float:
     """Sum log Σ exp(metric) over the levels whose bit is `wanted`."""
     best = -np.inf

@@ -14,9 +14,9 @@ from math import gcd, sqrt
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.errors import FrameError
 from testbed.ofdm import ldpc
 
@@ -136,7 +136,7 @@ def spread(llr: Floats, plan: Layout) -> Floats:
     return words
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_at(llr: Floats, place: Ints, words: Floats) -> None:
     for b in range(llr.shape[0]):
         for i in range(place.shape[0]):

@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 import scipy.fft
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.errors import FrameError
 from testbed.ofdm.grid import Grid, Indices
 
@@ -84,14 +84,14 @@ def _phase(grid: Grid, cfo: float, starts: Indices) -> Samples:
     return np.asarray(np.exp(-2j * np.pi * ((cfo * starts / grid.fft_size) % 1.0)), np.complex64)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _scatter(cells: Cells, used: Indices, amplitude: np.float32, spectrum: Cells) -> None:
     for t in range(cells.shape[0]):
         for i in range(used.shape[0]):
             spectrum[t, used[i]] = cells[t, i] * amplitude
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_prefix(body: NDArray[np.float32], prefix: int, limit: np.float32, samples: NDArray[np.float32]) -> None:
     """Samples (T, prefix + n) from body (T, n), interleaved, each axis within ±limit."""
     n = body.shape[1]
@@ -102,7 +102,7 @@ def _add_prefix(body: NDArray[np.float32], prefix: int, limit: np.float32, sampl
             samples[t, i] = samples[t, n + i]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _cut(samples: Samples, starts: Indices, dc: np.complex64, turn: Samples, phase: Samples, windows: Cells) -> None:
     for t in range(starts.shape[0]):
         begin, rotation = starts[t], phase[t]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.ofdm import simd
 
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ INFINITE: Final = 0x7F800000
 LEAST_VARIANCE: Final = 1e-5
 
 
-@njit(cache=True, nogil=True, fastmath=REORDER)
+@kernel(fastmath=REORDER)
 def block_sums(iq: Floats, lag: int, hop: int, sums: Floats) -> None:
     """Row b of sums (B, 5): Re, Im of Σ x*[n] x[n+lag]; Σ |x|²; Re, Im of Σ x — over block b of `hop` samples.
 
@@ -49,7 +49,7 @@ def block_sums(iq: Floats, lag: int, hop: int, sums: Floats) -> None:
             _add_samples(iq[at + whole : at + 2 * hop], iq[at + whole + 2 * lag : at + 2 * hop + 2 * lag], sums[b])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _add_samples(iq: Floats, later: Floats, sums: Floats) -> None:
     """Add samples (2n,) and their partners to a row (5,): those that do not fill a vector."""
     for n in range(0, iq.shape[0], 2):
@@ -61,7 +61,7 @@ def _add_samples(iq: Floats, later: Floats, sums: Floats) -> None:
         sums[4] += q
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def window_metric(sums: Floats, lag: int, width: int, samples: int, correlation: Doubles) -> None:
     """Row w of correlation (C, 3): Re, Im of the covariance at `lag` blocks, and |covariance|²/(variances).
 
@@ -87,7 +87,7 @@ def window_metric(sums: Floats, lag: int, width: int, samples: int, correlation:
                 later[c] += sums[w + width + lag, c] - sums[w + lag, c]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def peaks(correlation: Doubles, threshold: float, reach: int, found: Indices) -> int:
     """Windows into found (F,): above `threshold`, and no larger covariance in the next `reach`. How many there are.
 
@@ -108,7 +108,7 @@ def peaks(correlation: Doubles, threshold: float, reach: int, found: Indices) ->
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def survey(iq: Floats, bits: Bits, limit: int, mean: Doubles) -> tuple[int, int]:
     """Mean of I and Q of iq (2n,) into mean (2,); how many samples reach a magnitude on an axis; the largest one.
 
@@ -136,7 +136,7 @@ def survey(iq: Floats, bits: Bits, limit: int, mean: Doubles) -> tuple[int, int]
     return clipped, largest
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _largest(bits: Bits) -> int:
     most = np.int32(0)
     for n in range(bits.shape[0]):
@@ -144,7 +144,7 @@ def _largest(bits: Bits) -> int:
     return int(most)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _count(bits: Bits, limit: int) -> int:
     """Samples of bits (2n,) that reach `limit` on an axis."""
     count = 0

@@ -12,8 +12,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Complexes = NDArray[np.complex64]
 Doubles = NDArray[np.float64]
@@ -88,7 +89,7 @@ def turn_per_symbol(phasors: Complexes) -> tuple[float, float]:
     return turn, spread
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _gains(noise: Doubles, steps: Doubles) -> tuple[Doubles, Doubles]:
     """Kalman gain of each observation (T,), and smoother gain from each to the next (T−1,)."""
     gain, back = np.ones(len(noise)), np.ones(len(steps))
@@ -101,7 +102,7 @@ def _gains(noise: Doubles, steps: Doubles) -> tuple[Doubles, Doubles]:
     return gain, back
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _filter(values: Complexes, gain: NDArray[np.float32], back: NDArray[np.float32]) -> None:
     for t in range(1, values.shape[0]):
         for c in range(values.shape[1]):

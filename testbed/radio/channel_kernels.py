@@ -8,8 +8,9 @@ the drift of the receiver's sample clock; so multipath, Doppler and clock offset
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -17,7 +18,7 @@ Samples = NDArray[np.complex64]
 Complexes = NDArray[np.complex128]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def edge_gains(state: Complexes, step: Complexes, gains: Complexes) -> None:
     """Tap gains (edges, K) of sinusoids that stand at state (K, S) and advance by step (K, S) an edge."""
     for e in range(gains.shape[0]):
@@ -29,7 +30,7 @@ def edge_gains(state: Complexes, step: Complexes, gains: Complexes) -> None:
             gains[e, k] = total
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def impulse_response(
     gains: Complexes, delays: Doubles, drift: float, table: Floats, real: Floats, imag: Floats
 ) -> None:
@@ -53,7 +54,7 @@ def impulse_response(
             imag[lag + 2 + j] += im * value
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def filter_block(
     x_real: Floats, x_imag: Floats, last: int, real: Floats, imag: Floats, y_real: Floats, y_imag: Floats
 ) -> None:
@@ -69,7 +70,7 @@ def filter_block(
             y_imag[n] += a * v[n] + b * u[n]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def turn_block(real: Floats, imag: Floats, start: complex, spin: Samples, out: Samples) -> None:
     """Store out[n] = (real + j·imag)[n]·start·spin[n]."""
     c, d = np.float32(start.real), np.float32(start.imag)
@@ -79,7 +80,7 @@ def turn_block(real: Floats, imag: Floats, start: complex, spin: Samples, out: S
         out[n] = complex(real[n] * p - imag[n] * q, real[n] * q + imag[n] * p)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def blend(left: Floats, right: Floats) -> None:
     """Fade linearly from left to right within the block; the result replaces left."""
     step = np.float32(1.0) / np.float32(left.shape[0])
@@ -87,7 +88,7 @@ def blend(left: Floats, right: Floats) -> None:
         left[n] += (right[n] - left[n]) * (np.float32(n) * step)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def render(
     x_real: Floats,
     x_imag: Floats,
@@ -131,7 +132,7 @@ def render(
         turn_block(work[0], work[1], complex(np.cos(angle), np.sin(angle)), spin, target)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def wander(samples: Samples, steps: Floats, scale: np.float32, start: complex) -> None:
     """Turn samples (n,) in place by a phase that starts at `start` and takes scale·steps (n,) radian each sample.
 
@@ -151,14 +152,14 @@ def wander(samples: Samples, steps: Floats, scale: np.float32, start: complex) -
         samples[n] = complex(u * c - v * s, u * s + v * c)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def add_noise(values: Floats, noise: Floats, sigma: np.float32) -> None:
     """Add sigma·noise (n,) to values (n,) in place."""
     for n in range(values.shape[0]):
         values[n] += sigma * noise[n]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def mix_branches(real_imag: Floats, mix: Floats, offset: Floats) -> None:
     """Mix the branches of interleaved (2n,) in place and add the offset.
 
@@ -170,7 +171,7 @@ def mix_branches(real_imag: Floats, mix: Floats, offset: Floats) -> None:
         real_imag[2 * n + 1] = mix[2] * i + mix[3] * q + offset[1]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def quantise(real_imag: Floats, codes: np.float32) -> int:
     """Round (2n,) in place to steps of 1/codes within [−1, 1 − 1/codes]; how many values were clipped."""
     clipped = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -21,7 +22,7 @@ HALF_COSINE = np.array([(-1) ** k * math.pi ** (2 * k) / math.factorial(2 * k) f
 """Taylor series of sin(π·x) / x and cos(π·x) in x²: good to 1e-7 for |x| ≤ ½."""
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def gains_at(
     frequency: Doubles, real: Floats, imag: Floats, source: Ints, destination: Ints, at_s: Doubles
 ) -> Complexes:
@@ -38,7 +39,7 @@ def gains_at(
     return gains
 
 
-@njit(cache=True, nogil=True, fastmath=VECTOR)
+@kernel(fastmath=VECTOR)
 def _turned(frequency: Doubles, real: Floats, imag: Floats, at_s: float) -> complex:
     """Sum of one tap's sinusoids (S,). Half the angle by its series, then doubled: no branch, so it runs in lanes."""
     total_real, total_imag = np.float32(0), np.float32(0)

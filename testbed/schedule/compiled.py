@@ -1,4 +1,4 @@
-"""How this room compiles its hot loops: on first call, kept on disk, without the interpreter lock."""
+"""The ways this room compiles its hot loops."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from testbed.compiled import kernel as compiled_with
 
 # error_model: a free local expert has zero energy, and 0/0 must be a number, not an exception.
-kernel = njit(cache=True, nogil=True, error_model="numpy")
+kernel = compiled_with(error_model="numpy")
 
-inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+inlined = compiled_with(error_model="numpy", forceinline=True)
 """A kernel that is part of its caller: handing over a dozen arrays can take as long as the work on one small token."""
 
 UNSIGNED = np.uint64
@@ -26,7 +27,8 @@ class sealed:  # noqa: N801 - a decorator
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._kernel, self._opening = kernel(function), threading.Lock()
+        self._kernel: Any = kernel(function)
+        self._opening = threading.Lock()
         self.call: Callable[..., Any] = _refuse
 
     def open(self, *arguments: object) -> Any:  # noqa: ANN401

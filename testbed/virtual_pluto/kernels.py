@@ -8,8 +8,9 @@ stream can be made by itself, from a key and the number of its first sample.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint32]
@@ -20,7 +21,7 @@ LN2 = np.float32(0.6931471805599453)
 HALF_PI = np.float32(np.pi / 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def hash_counters(first: np.uint32, key: np.uint32, other: np.uint32, words: Words) -> None:
     """Fill words (n,) with a hash of the counters first, first + 1, … under two keys."""
     for n in range(words.shape[0]):
@@ -33,7 +34,7 @@ def hash_counters(first: np.uint32, key: np.uint32, other: np.uint32, words: Wor
         words[n] = x ^ (x >> np.uint32(16))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def radii(words: Words, scratch: Words, out: Floats) -> None:
     """Replace words (n,), uniform, by Rayleigh radii √(−2·ln u), u = (word + ½)/2³²; scratch is of the same size.
 
@@ -57,7 +58,7 @@ def radii(words: Words, scratch: Words, out: Floats) -> None:
         out[n] = np.sqrt(max(np.float32(-2.0) * logarithm, np.float32(0.0)))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def turn(words: Words, radius: Floats, real: Floats, imag: Floats) -> None:
     """Store radius (n,) times cos and sin of the angles 2π·word/2³² less a quarter of π."""
     for n in range(words.shape[0]):
@@ -77,7 +78,7 @@ def turn(words: Words, radius: Floats, real: Floats, imag: Floats) -> None:
         imag[n] = radius[n] * (-v if quadrant & np.uint32(2) else v)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def deliver(
     samples: Floats,
     first: int,

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
@@ -44,12 +44,12 @@ def _header(big: bool) -> np.dtype[np.void]:
     ])  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _length(b: Bytes, at: int, big: bool) -> int:
     return u16_big(b, at) if big else u16(b, at)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _kind(b: Bytes, at: int, big: bool) -> int:
     """2 = a record with CSI whose lengths agree begins here, 1 = one without CSI, 0 = neither."""
     size, csi, payload = _length(b, at, big), _length(b, at + 10, big), _length(b, at + 25, big)
@@ -63,7 +63,7 @@ def _kind(b: Bytes, at: int, big: bool) -> int:
     return 2 if sound and csi * 2 == tones * nr * nc * 5 else 0
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _may_begin(b: Bytes, at: int, end: int, big: bool) -> bool:
     """The last bytes of a file are the beginning of a record: its length, and a time near that of the one at `at`."""
     if end + 2 <= b.size and not HEADER_BYTES <= _length(b, end, big) <= MOST_BYTES:
@@ -80,7 +80,7 @@ def _may_begin(b: Bytes, at: int, end: int, big: bool) -> bool:
     return (then - now) & ((1 << (8 * told)) - 1) <= 1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool) -> int:
     """What `peek.NOT_YET` says, behind the record at `at`, which ends at `end`."""
     least = 2 + HEADER_BYTES
@@ -96,7 +96,7 @@ def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool) -> int:
     return YES if _kind(b, after, big) == 2 or (kind == 1 and _kind(b, after, big) == 1) else NO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _find(b: Bytes, ends: bool, lost: bool, big: bool, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped = 0, 0, 0
@@ -144,7 +144,7 @@ def _headers(content: Bytes, rows: Rows, big: bool) -> Headers:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def unpack_10_bit(b: Bytes, begins: Rows, nr: int, nc: int, out: NDArray[np.complex64]) -> None:
     """Fill out (frames, links, tones) from 10-bit numbers."""
     for p in range(begins.size):

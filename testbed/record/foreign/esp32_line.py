@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.peek import Bytes, Rows, u8
 
 BEGIN = b"CSI_DATA,"
@@ -56,7 +56,7 @@ def column_order(start: bytes) -> Rows:
     return np.array([place.get(name, -1) for name in names], np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _integer(b: Bytes, at: int, end: int) -> tuple[int, bool]:
     """A decimal integer that fills the stretch, blanks around it allowed."""
     while at < end and b[at] == SPACE:
@@ -75,7 +75,7 @@ def _integer(b: Bytes, at: int, end: int) -> tuple[int, bool]:
     return (-value if negative else value), True
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _nibble(sign: int) -> int:
     if ZERO <= sign <= NINE:
         return sign - ZERO
@@ -83,7 +83,7 @@ def _nibble(sign: int) -> int:
     return low - 87 if 97 <= low <= 102 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _mac(b: Bytes, at: int, end: int) -> int:
     """aa:bb:cc:dd:ee:ff as a number; −1 where it is none."""
     while at < end and (b[at] == SPACE or b[at] == QUOTE):
@@ -105,7 +105,7 @@ def _mac(b: Bytes, at: int, end: int) -> int:
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _list(b: Bytes, at: int, end: int, out: Rows) -> int:
     """Integers between brackets, the first ones into out; how many there are, −1 for anything else."""
     while end > at and (b[end - 1] == SPACE or b[end - 1] == RETURN or b[end - 1] == QUOTE):
@@ -131,7 +131,7 @@ def _list(b: Bytes, at: int, end: int, out: Rows) -> int:
         count, at = count + 1, stop
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _line(b: Bytes, at: int, end: int, order: Rows, number: Rows, values: Rows) -> int:
     """Fill a line's numbers and values; its address, or −1 where the line is damaged."""
     address, count, field = -1, -1, 0
@@ -158,7 +158,7 @@ def _line(b: Bytes, at: int, end: int, order: Rows, number: Rows, values: Rows) 
     return address if _in_range(number, count) else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _in_range(number: Rows, count: int) -> bool:
     """Fields are what the card can report, and the list is as long as it says or as the tool cuts it."""
     told = number[LENGTH]
@@ -171,7 +171,7 @@ def _in_range(number: Rows, count: int) -> bool:
     return bool(0 <= number[TICKS] < 1 << 32 and number[STATE] == 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_data(b: Bytes, at: int, end: int) -> bool:
     """The line begins with CSI_DATA and a comma."""
     begin = b"CSI_DATA,"
@@ -183,14 +183,14 @@ def _is_data(b: Bytes, at: int, end: int) -> bool:
     return differ == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_list_end(b: Bytes, at: int, end: int) -> bool:
     """The line ends like a data line: what comes before is damaged."""
     end -= 1 if end > at and b[end - 1] == QUOTE else 0
     return bool(end - at > VALUES and b[end - 1] == CLOSE)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _without_time(b: Bytes, at: int, end: int) -> int:
     """End of a line without blanks, and without the time that the tool's `serial_append_time.py` puts behind it."""
     while end > at and (b[end - 1] == SPACE or b[end - 1] == RETURN):
@@ -202,7 +202,7 @@ def _without_time(b: Bytes, at: int, end: int) -> int:
     return begin - 1 if timed and (b[begin - 2] == CLOSE or b[begin - 2] == QUOTE) else end
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _parse(
     b: Bytes, ends: bool, order: Rows, number: Rows, address: Rows, csi: NDArray[np.complex64]
 ) -> tuple[int, int]:

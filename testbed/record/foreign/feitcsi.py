@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
@@ -39,7 +39,7 @@ for (_family, _mhz), _tones in FILLED.items():
     _COUNTS[_family, MHZ.index(_mhz)] = _tones.size
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _key(b: Bytes, at: int, counts: Rows) -> int:
     """Layout key of a header whose numbers agree, or −1. Bits: family 3, width 3, rx 3, tx 3, junk 1."""
     rate, tones, size = u32(b, at + 92), u32(b, at + 52), u32(b, at)
@@ -57,7 +57,7 @@ def _key(b: Bytes, at: int, counts: Rows) -> int:
     return int(family | (width << 3) | (nrx << 6) | (ntx << 9) | (junk << 12))
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _goes_on(b: Bytes, end: int, ends: bool, counts: Rows) -> int:
     """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
     if end + HEADER_BYTES > b.size and not ends:
@@ -71,7 +71,7 @@ def _goes_on(b: Bytes, end: int, ends: bool, counts: Rows) -> int:
     return YES if leads and 0 < u32(b, end) < MOST_BYTES else NO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _find(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped = 0, 0, 0

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import coverage, open_frames
@@ -38,7 +38,7 @@ HEADER = np.dtype([
 ])  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_report(b: Bytes, at: int) -> bool:
     """A beamforming report begins here, and all its lengths agree."""
     if at + CSI > b.size or b[at + 2] != 0xBB:
@@ -50,7 +50,7 @@ def _is_report(b: Bytes, at: int) -> bool:
     return u16(b, at + BODY + 16) == size and u16_big(b, at) == 21 + size
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_other(b: Bytes, at: int) -> bool:
     """A record of another kind that the tool writes begins here."""
     code = b[at + 2]
@@ -58,13 +58,13 @@ def _is_other(b: Bytes, at: int) -> bool:
     return known and u16_big(b, at) > 1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _kind(code: int) -> int:
     """A bit of its own for each code of `_is_other`."""
     return 1 << (code & 31)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _may_begin(b: Bytes, at: int, kinds: int) -> bool:
     """The last bytes of a file begin a report, as far as they go, or another record of a kind that came before.
 
@@ -83,7 +83,7 @@ def _may_begin(b: Bytes, at: int, kinds: int) -> bool:
     return agree and (at + BODY + 18 > b.size or u16(b, at + BODY + 16) == each + 12)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _goes_on(b: Bytes, end: int, ends: bool, kinds: int) -> int:
     """What `peek.NOT_YET` says, behind a report that ends at `end`; other records may lie between, `kinds` before."""
     at = end
@@ -102,7 +102,7 @@ def _goes_on(b: Bytes, end: int, ends: bool, kinds: int) -> int:
     return YES
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _find(b: Bytes, ends: bool, lost: bool, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches, still lost."""
     n, at, skipped, kinds = 0, 0, 0, 0
@@ -176,7 +176,7 @@ def antenna_order(selection: NDArray[np.uint8], nrx: NDArray[np.uint8]) -> NDArr
     return order
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def unpack_8_bit(b: Bytes, begins: Rows, order: Rows, ntx: int, out: NDArray[np.complex64]) -> None:
     """Fill out (frames, links, groups); chain r of frame p came from antenna order[p, r]."""
     nrx = out.shape[1] // ntx

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.clock import Clock
 from testbed.record.foreign.dialect import START, Dialect, Headers, Walk
 from testbed.record.foreign.frames import open_frames
@@ -42,7 +42,7 @@ HEADER = np.dtype([
 TIME = 3  # column of the capture's time, in nanoseconds
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _tone_bits(payload: int, channel: int) -> int:
     """log2 of the tones: what the channel width says, if so many 4-byte values are there; 0 = they do not agree."""
     for bits in range(6, 10):
@@ -53,7 +53,7 @@ def _tone_bits(payload: int, channel: int) -> int:
     return bits if fits else 0
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _all_tone_bits(found: Rows, channel: NDArray[np.uint16], out: Rows) -> None:
     """Fill out (datagrams,) with `_tone_bits`."""
     for n in range(out.size):
@@ -113,7 +113,7 @@ def _headers(content: Bytes, rows: Rows) -> Headers:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _joins_rows(key: Rows, time: Rows, sources: NDArray[np.uint64], sequence: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """A datagram joins the packet before it: same source, sequence and channel, soon after, a link not yet seen."""
     joins = np.zeros(key.size, np.bool_)

@@ -7,22 +7,22 @@ bits and drops what falls below 1. The numbers here are the same, with the shift
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 from testbed.record.foreign.peek import Bytes, Rows, u32
 
 BITS = 10
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _exponent(word: int, bits: int) -> int:
     """The lowest bits as a two's complement number."""
     e = word & ((1 << bits) - 1)
     return e - (1 << bits) if e >> (bits - 1) else e
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _largest(b: Bytes, at: int, count: int, man: int, exp: int) -> int:
     """Most bits before the point that any number of the packet has."""
     most, mask = -(1 << (exp - 1)), (1 << (man - 1)) - 1
@@ -38,7 +38,7 @@ def _largest(b: Bytes, at: int, count: int, man: int, exp: int) -> int:
     return most
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _part(word: int, at: int, man: int, shift: int) -> float:
     """Signed mantissa at a bit, shifted and cut to an integer."""
     value = (word >> at) & ((1 << (man - 1)) - 1)
@@ -51,7 +51,7 @@ def _part(word: int, at: int, man: int, shift: int) -> float:
     return -float(value) if (word >> (at + man - 1)) & 1 else float(value)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def unpack_float(b: Bytes, begins: Rows, man: int, exp: int, out: NDArray[np.complex64]) -> None:
     """Fill out (packets, tones); `man` bits of a mantissa with its sign, `exp` bits of the exponent."""
     for p in range(begins.size):

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from testbed.compiled import kernel
 from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, u16_big, u32, u32_big
 
 FILE_HEADER_BYTES = 24
@@ -53,19 +53,19 @@ def read_capture(start: bytes) -> Capture | None:
     return None if at is None else Capture(FILE_HEADER_BYTES, big, fraction_ns, at)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _number(b: Bytes, at: int, big: bool) -> int:
     return u32_big(b, at) if big else u32(b, at)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_record(b: Bytes, at: int, big: bool, fraction_ns: int) -> bool:
     """A record's header begins here: fraction below a second, lengths in order."""
     fraction, kept, whole = _number(b, at + 4, big), _number(b, at + 8, big), _number(b, at + 12, big)
     return fraction * fraction_ns < 1_000_000_000 and 0 < kept <= MOST_BYTES and kept <= whole <= MOST_BYTES
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _ip_begin(b: Bytes, at: int, end: int, ip_at: int) -> int:
     """Where the IP header of a packet begins: behind the VLAN tags (IEEE 802.1Q, 4 bytes each), if there are any."""
     ip = at + ip_at
@@ -78,7 +78,7 @@ def _ip_begin(b: Bytes, at: int, end: int, ip_at: int) -> int:
     return ip
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _ip_sum(b: Bytes, at: int, size: int) -> int:
     """Ones' complement sum over the IP header: 0xFFFF where its checksum is right (RFC 791)."""
     total = 0
@@ -89,7 +89,7 @@ def _ip_sum(b: Bytes, at: int, size: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _datagram(b: Bytes, at: int, end: int) -> tuple[int, int]:
     """Begin and size of the CSI payload in an IP packet; size 0: another packet; −1: a damaged one."""
     if at + 28 > end or (b[at] >> 4) != 4 or b[at + 9] != 17:
@@ -108,7 +108,7 @@ def _datagram(b: Bytes, at: int, end: int) -> tuple[int, int]:
     return udp + 8, payload
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _strong(b: Bytes, at: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
     """A record with a sound CSI datagram begins here; what a search through damage goes by."""
     if at + RECORD_BYTES + ip_at + 28 > b.size or not _is_record(b, at, big, fraction_ns):
@@ -117,13 +117,13 @@ def _strong(b: Bytes, at: int, big: bool, fraction_ns: int, ip_at: int) -> bool:
     return end <= b.size and _datagram(b, _ip_begin(b, at + RECORD_BYTES, end, ip_at), end)[1] > 0
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_near(b: Bytes, at: int, end: int, big: bool) -> bool:
     """The seconds at `end` are within a month of those at `at`."""
     return abs(_number(b, end, big) - _number(b, at, big)) < MONTH_S
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool, fraction_ns: int) -> int:
     """What `peek.NOT_YET` says, behind the record at `at`, which ends at `end`."""
     if end + RECORD_BYTES > b.size:
@@ -138,7 +138,7 @@ def _goes_on(b: Bytes, at: int, end: int, ends: bool, big: bool, fraction_ns: in
     return YES if _is_near(b, at, after, big) and _is_record(b, after, big, fraction_ns) else NO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _find(
     b: Bytes, ends: bool, lost: bool, big: bool, fraction_ns: int, ip_at: int, rows: Rows
 ) -> tuple[int, int, int, bool]:

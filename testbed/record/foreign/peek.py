@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from testbed.compiled import kernel
 
 # Behind a packet the file ends, or another packet begins, or one that is damaged but whose length leads to a third.
 # Where none of this holds (NO), bytes are missing or too many inside the packet, and its numbers are not trusted.
@@ -16,38 +17,38 @@ Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def u8(b: Bytes, at: int) -> int:
     """One byte, as a number that does not overflow."""
     byte: int = np.int64(b[at])  # type: ignore[assignment]  # int(…) of an octet is unsigned in numba
     return byte
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def u16(b: Bytes, at: int) -> int:
     """Two bytes, little-endian."""
     return u8(b, at) | (u8(b, at + 1) << 8)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def u16_big(b: Bytes, at: int) -> int:
     """Two bytes, big-endian."""
     return (u8(b, at) << 8) | u8(b, at + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def u32(b: Bytes, at: int) -> int:
     """Four bytes, little-endian."""
     return u16(b, at) | (u16(b, at + 2) << 16)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def u32_big(b: Bytes, at: int) -> int:
     """Four bytes, big-endian."""
     return (u16_big(b, at) << 16) | u16_big(b, at + 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def int16_pairs(b: Bytes, begins: Rows, out: NDArray[np.complex64]) -> None:
     """Fill out (packets, values) from int16 real, int16 imaginary, little-endian, at `begins` (packets,)."""
     for p in range(begins.size):

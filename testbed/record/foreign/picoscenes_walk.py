@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from testbed.compiled import kernel
 from testbed.record.foreign.peek import NO, NOT_YET, YES, Bytes, Rows, u8, u16, u32
 
 MAGIC = 0x20150315
@@ -15,7 +14,7 @@ FAMILY, WIDTH, RX, TX, DEVICE = (0, 3), (3, 2), (5, 4), (9, 4), (13, 2)
 MVM, QCA9300, IWL5300 = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def is_frame(b: Bytes, at: int) -> bool:
     """A frame header begins here."""
     if at + 11 > b.size or u32(b, at + 4) != MAGIC or u16(b, at + 8) != 1:
@@ -23,7 +22,7 @@ def is_frame(b: Bytes, at: int) -> bool:
     return 7 <= u32(b, at) <= MOST_BYTES
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _is_named(b: Bytes, at: int, length: int, first: int, last: int, letters: int) -> bool:
     """The segment's name has so many letters (and perhaps a zero byte), with this first and last one."""
     if length != letters and (length != letters + 1 or b[at + letters] != 0):
@@ -31,12 +30,12 @@ def _is_named(b: Bytes, at: int, length: int, first: int, last: int, letters: in
     return bool(b[at] == first and b[at + letters - 1] == last)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _basic_size(version: int) -> int:
     return 26 if version == 1 else 28 if version == 2 else 32 if version == 3 else 40 if version == 4 else 47
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _note_basic(b: Bytes, at: int, version: int, size: int, row: Rows) -> None:
     """RxSBasic: where it is, which version; hardware time in µs, or the host's."""
     if version < 1 or version > 5 or size != _basic_size(version):
@@ -48,14 +47,14 @@ def _note_basic(b: Bytes, at: int, version: int, size: int, row: Rows) -> None:
         row[SYSTEM] = ((u32(b, at + 10) | (u32(b, at + 14) << 32)) & 0x7FFFFFFFFFFFFFFF) // 1000
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _device(code: int) -> int:
     if code == 0x2000 or code == 0x2100:
         return MVM
     return QCA9300 if code == 0x9300 else IWL5300 if code == 0x5300 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _note_csi(b: Bytes, at: int, version: int, size: int, counts: Rows, row: Rows) -> None:
     """CSI segment: layout key, begin of the numbers; nothing where its lengths do not agree."""
     shift = 1 if version == 4 else 0
@@ -85,7 +84,7 @@ def _note_csi(b: Bytes, at: int, version: int, size: int, counts: Rows, row: Row
     row[ANTENNAS] = b[tail - (3 if version >= 2 else 1)]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _agree(device: int, family: int, width: int, tones: int, streams: int, size: int, counts: Rows) -> bool:
     """Tones fit the packet format, and bytes fit the tones."""
     if device == IWL5300:
@@ -95,7 +94,7 @@ def _agree(device: int, family: int, width: int, tones: int, streams: int, size:
     return size == 4 * streams * tones if device == MVM else size * 2 == 5 * streams * tones
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
     """Fill a row from the frame at `at`; False where its segments do not fit into it."""
     row[:] = 0
@@ -122,7 +121,7 @@ def _note(b: Bytes, at: int, end: int, counts: Rows, row: Rows) -> bool:
     return bool(row[BASIC] > 0 and row[CSI] > 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _may_begin(b: Bytes, at: int) -> bool:
     """The last bytes of a file, fewer than a header, are the beginning of one as far as they go."""
     if at + 4 <= b.size and not 7 <= u32(b, at) <= MOST_BYTES:
@@ -133,7 +132,7 @@ def _may_begin(b: Bytes, at: int) -> bool:
     return at + 10 > b.size or u16(b, at + 8) == 1
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _goes_on(b: Bytes, end: int, ends: bool) -> int:
     """What `peek.NOT_YET` says, behind a frame that ends at `end`."""
     if end + 11 > b.size:
@@ -145,7 +144,7 @@ def _goes_on(b: Bytes, end: int, ends: bool) -> int:
     return YES if leads else NO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def find_frames(b: Bytes, ends: bool, lost: bool, counts: Rows, rows: Rows) -> tuple[int, int, int, bool]:
     """Fill rows; number of them, bytes consumed, damaged stretches and frames of no known CSI, still lost."""
     n, at, skipped = 0, 0, 0

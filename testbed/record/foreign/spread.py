@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from testbed.compiled import kernel
 
-@njit(cache=True, nogil=True)
+
+@kernel()
 def link_power(h: NDArray[np.complex64], fit: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(frames, links) mean of |h|² over fit tones of (frames, links, tones)."""
     out = np.zeros(h.shape[:2])
@@ -23,7 +24,7 @@ def link_power(h: NDArray[np.complex64], fit: NDArray[np.bool_]) -> NDArray[np.f
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def spread(
     h: NDArray[np.complex64],
     factor: NDArray[np.float32],

@@ -1,0 +1,60 @@
+"""How inner loops are compiled: on first call, without the interpreter lock, kept on disk while their sources last.
+
+numba looks for changes in the file of the compiled function only, not in the files of the functions and constants
+that became part of it (its issue 1833). Without the stamps below, a pulled or edited kernel would go on running as it
+was inside its callers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROOT = Path(__file__).parent
+STAMP = "sources.sha256"
+
+
+def kernel(**options: Any) -> Callable[[F], F]:  # noqa: ANN401
+    """A decorator that compiles with numba's options. Compiled code of a folder goes as a whole when a source did."""
+
+    def compiled(function: F) -> F:
+        dispatcher = njit(cache=True, nogil=True, **options)(function)
+        _forget_if_stale(Path(function.__code__.co_filename).parent, Path(dispatcher.stats.cache_path))
+        return cast(F, dispatcher)
+
+    return compiled
+
+
+@cache
+def _forget_if_stale(folder: Path, kept: Path) -> None:
+    """Throw away the indices of compiled code in `kept` unless they were made from what `folder` holds now."""
+    stamp, now = kept / STAMP, sources_digest(folder)
+    if stamp.exists() and stamp.read_text(encoding="ascii") == now:
+        return
+    log.warning("compiling the inner loops of %s: once until they change, seconds to a minute", folder.name)
+    for index in kept.glob("*.nbi"):
+        index.unlink(missing_ok=True)
+    stamp.write_text(now, encoding="ascii")
+
+
+def sources_digest(folder: Path) -> str:
+    """Hex digest of a folder's files that compile something, and of the project's modules that these import."""
+    texts = {path: path.read_bytes() for path in sorted(folder.glob("*.py"))}
+    compiling = {path: text for path, text in texts.items() if b"compiled import" in text or b"numba import" in text}
+    named = {name for text in compiling.values() for name in re.findall(rb"^from testbed\.([\w.]+) import", text, re.M)}
+    imported = {ROOT.joinpath(*name.decode().split(".")).with_suffix(".py") for name in named}
+    digest = hashlib.sha256()
+    for path in sorted(compiling.keys() | {path for path in imported if path.exists()}):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""Compiled code on disk is never older than the sources of what it calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from testbed.compiled import sources_digest
+
+IMPORT = "from testbed.compiled import kernel\n"
+CALLEE = IMPORT + "@kernel()\ndef half(x):\n    return x / {}\n"
+CALLER = IMPORT + "from callee import half\n@kernel()\ndef quarter(x):\n    return half(half(x))\n"
+PROGRAM = "from caller import quarter; print(quarter(8.0), sum(quarter.stats.cache_hits.values()), flush=True)"
+
+
+def run(folder: Path) -> tuple[float, int, str]:
+    """What the caller returns in a new process, whether it was found compiled, and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=folder, env={"PYTHONPATH": f"{folder}:{Path.cwd()}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    value, hits = done.stdout.split()
+    return float(value), int(hits), done.stderr
+
+
+def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path: Path) -> None:
+    (tmp_path / "callee.py").write_text(CALLEE.format(2))
+    (tmp_path / "caller.py").write_text(CALLER)
+    value, hits, said = run(tmp_path)
+    assert (value, hits) == (2.0, 0)
+    assert f"compiling the inner loops of {tmp_path.name}" in said
+    assert run(tmp_path) == (2.0, 1, "")
+    (tmp_path / "callee.py").write_text(CALLEE.format(4))
+    value, hits, said = run(tmp_path)
+    assert (value, hits) == (0.5, 0)
+    assert "compiling" in said
+
+
+def test_only_what_compiles_and_what_it_imports_counts(tmp_path: Path) -> None:
+    (tmp_path / "callee.py").write_text(CALLEE.format(2))
+    (tmp_path / "plain.py").write_text("x = 1\n")
+    before = sources_digest(tmp_path)
+    (tmp_path / "plain.py").write_text("x = 2\n")
+    assert sources_digest(tmp_path) == before
+    (tmp_path / "callee.py").write_text("from testbed.units import db\n" + CALLEE.format(2))
+    assert sources_digest(tmp_path) != before
