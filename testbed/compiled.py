@@ -30,7 +30,8 @@ def kernel(**options: Any) -> Callable[[F], F]:  # noqa: ANN401
 
     def compiled(function: F) -> F:
         dispatcher = njit(cache=True, nogil=True, **options)(function)
-        _forget_if_stale(Path(function.__code__.co_filename).parent, Path(dispatcher.stats.cache_path))
+        if dispatcher is not function:  # it is one with NUMBA_DISABLE_JIT=1, for a debugger
+            _forget_if_stale(Path(function.__code__.co_filename).parent, Path(dispatcher.stats.cache_path))
         return cast(F, dispatcher)
 
     return compiled

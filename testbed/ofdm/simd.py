@@ -1,7 +1,7 @@
 """Vectors of 16 float32 inside compiled functions, so that running minima and sums stay in registers.
 
 The loop vectoriser handles one straight loop; a loop over edges inside a loop over lanes it leaves scalar.
-These functions, of use in `@njit` code only, name the vector operations directly; LLVM splits them on
+These functions, of use in compiled code only, name the vector operations directly; LLVM splits them on
 processors whose registers are narrower. A sign is the top bit of a float32, so a product of signs is an
 exclusive or.
 """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 
 from testbed.compiled import kernel as compiled_with
 
@@ -33,6 +34,8 @@ class sealed:  # noqa: N801 - a decorator
 
     def open(self, *arguments: object) -> Any:  # noqa: ANN401
         """Call it with types that it is to take from now on."""
+        if not isinstance(self._kernel, Dispatcher):  # not compiled at all, for a debugger
+            return self._kernel(*arguments)
         with self._opening:
             self._kernel.disable_compile(False)
             result = self._kernel(*arguments)

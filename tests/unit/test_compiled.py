@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,11 @@ def test_only_what_compiles_and_what_it_imports_counts(tmp_path: Path) -> None:
     assert sources_digest(tmp_path) == before
     (tmp_path / "callee.py").write_text("from testbed.units import db\n" + CALLEE.format(2))
     assert sources_digest(tmp_path) != before
+
+
+def test_a_debugger_can_step_into_loops_that_are_not_compiled() -> None:
+    program = "from testbed.schedule.assign import assign_subcarriers as a; print(a([[2.0, 1.0]], [3.0]).total)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"3.0"]
