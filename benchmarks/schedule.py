@@ -258,6 +258,16 @@ def whole(rng: np.random.Generator, K: int, M: int, N: int, D: int) -> Row:
     }
 
 
+def crowded(rng: np.random.Generator, K: int, M: int, N: int, D: int) -> Row:
+    """Seconds to find that no choice can be served, and to serve what can be."""
+    problem = draw_problem(rng, K, M, N, D)
+    start = time.perf_counter()
+    found = jesa(problem)
+    taken = time.perf_counter() - start
+    short = int(found.relaxed.sum())
+    return {"K": K, "M": M, "N": N, "D": D, "seconds": taken, "status": found.status.name, "tokens short": short}
+
+
 def draw_again(problem: Problem) -> Problem:
     """The same problem with nothing computed from its channel yet."""
     from dataclasses import replace
@@ -300,6 +310,8 @@ def main() -> None:
 
     table["whole"] = [whole(rng, 8, 1024, 1024, 4), whole(rng, 8, 1024, 4096, 4), whole(rng, 32, 4096, 2048, 4)]
     show("a whole decision, ms, warm", table["whole"])
+    table["crowded"] = [crowded(rng, 12, 48, 96, 2), crowded(rng, 16, 64, 512, 2), crowded(rng, 32, 256, 1024, 2)]
+    show("links far beyond subcarriers", table["crowded"])
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
