@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -115,10 +117,19 @@ def warm_links() -> None:
     FadingWorld(SETTINGS, GRID, Levels(0.0, 2)).sound(np.arange(2), 1e-3)
 
 
-if __name__ == "__main__":
-    warm_modem()
-    warm_air()
+def _warm_deciding() -> None:
     warm_scheduler((192, 14, 8))  # the last: fewer than links, where a solver may be asked, which takes long to load
     warm_calls()
+
+
+def _warm_radios() -> None:
+    warm_modem()
+    warm_air()
     warm_links()
     warm_up()
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for part in [pool.submit(work) for work in (_warm_deciding, _warm_radios)]:
+            part.result()
