@@ -298,7 +298,8 @@ def main() -> None:
     table["selection"] += [selection(rng, 64, 8, share, 1024, 0) for share in (0.5, 0.8, 0.95)]
     show("selection, µs a token, 1024 tokens that share prices", table["selection"])
 
-    sizes = [(12, 64), (56, 64), (56, 1024), (240, 240), (240, 256), (240, 4096), (992, 992), (992, 1024), (992, 4096)]
+    sizes = [(12, 64), (56, 64), (72, 72), (56, 1024), (240, 240), (240, 256), (240, 4096)]
+    sizes += [(992, 992), (992, 1024), (992, 4096)]
     table["assignment"] = [assignments(rng, *size, draws=1 if arguments.quick else 5) for size in sizes]
     show("assignment, µs", table["assignment"])
 
