@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -16,7 +17,8 @@ NEAR: Final = 0.02
 PADDING: Final = 256
 KEPT: Final = 16
 ENOUGH: Final = 1 << 16
-"""Samples of a repeated wave to resample, so that rounding its length moves the rate by a few ppm only."""
+FEWEST: Final = 1 << 12
+"""Samples to resample, and at least to come out, so that rounding a length moves the rate by 10 ppm, 120 at most."""
 
 
 class Listener(Protocol):
@@ -67,8 +69,11 @@ class _Wave:
 @lru_cache(maxsize=KEPT)
 def _band(key: _Wave, rate_hz: float, offset_hz: int, target_hz: int, periodic: bool) -> tuple[Samples, float, float]:
     """Shift by whole bins into the listener's band, cut it out and resample; the shift in Hz comes third."""
-    tiles = -(-ENOUGH // key.samples.size) if periodic else 1
-    wave = np.concatenate([key.samples] * tiles + ([] if periodic else [np.zeros(PADDING, np.complex64)]))
+    given, enough = key.samples.size, math.ceil(max(ENOUGH, FEWEST * rate_hz / target_hz))
+    if periodic:
+        wave = np.tile(key.samples, -(-enough // given))
+    else:
+        wave = np.concatenate([key.samples, np.zeros(max(PADDING, enough - given), np.complex64)])
     size = wave.size
     wanted = max(round(size * target_hz / rate_hz), 1)
     shift = round(offset_hz * size / rate_hz)

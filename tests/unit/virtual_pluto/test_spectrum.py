@@ -48,6 +48,19 @@ def test_a_tone_keeps_its_frequency_and_its_power(transmit_hz: float, receive_hz
     assert np.mean(np.abs(middle) ** 2) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize(("transmit_hz", "receive_hz"), [(7e6, 3e6), (3e6, 29e6), (61.44e6, 521e3), (521e3, 61.44e6)])
+@pytest.mark.parametrize("count", [1, 16, 777])
+def test_a_few_samples_keep_the_rate_as_well(transmit_hz: float, receive_hz: float, periodic: bool, count: int) -> None:
+    """The rate that rounding leaves is passed on as a clock offset, which has a limit."""
+    heard, rate, _ = received_wave(tone(0, transmit_hz, count), transmit_hz, periodic, Ear(1e9, receive_hz), 1e9)
+    assert heard is not None
+    assert rate == pytest.approx(receive_hz, rel=1.3e-4)
+    energy = np.mean(np.abs(heard) ** 2) * heard.size / rate
+    if not periodic and receive_hz > transmit_hz:
+        assert energy == pytest.approx(count / transmit_hz, rel=1e-3)
+
+
 def test_what_lies_outside_is_cut_off_and_does_not_fold_back() -> None:
     wave = tone(1.5e6, 4e6, 40_000) + tone(-1.0e5, 4e6, 40_000)
     heard, rate, offset = received_wave(wave, 4e6, True, Ear(1e9, 2e6), 1e9)
