@@ -2,7 +2,8 @@
 
 numba looks for changes in the file of the compiled function only, not in the files of the functions and constants
 that became part of it (its issue 1833). Without the stamps below, a pulled or edited kernel would go on running as it
-was inside its callers.
+was inside its callers. They are looked at when a room is imported: a process that began before an edit, and first needs
+some kernel after it, still leaves the old code behind.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ROOT = Path(__file__).parent
 STAMP = "sources.sha256"
+COMPILES = re.compile(rb"(compiled|numba) import")
+IMPORT = re.compile(rb"^from (testbed[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+WORD = re.compile(rb"\w+")
 
 
 def kernel(**options: Any) -> Callable[[F], F]:  # noqa: ANN401
@@ -50,12 +54,24 @@ def _forget_if_stale(folder: Path, kept: Path) -> None:
 
 
 def sources_digest(folder: Path) -> str:
-    """Hex digest of a folder's files that compile something, and of the project's modules that these import."""
-    texts = {path: path.read_bytes() for path in sorted(folder.glob("*.py"))}
-    compiling = {path: text for path, text in texts.items() if b"compiled import" in text or b"numba import" in text}
-    named = {name for text in compiling.values() for name in re.findall(rb"^from testbed\.([\w.]+) import", text, re.M)}
-    imported = {ROOT.joinpath(*name.decode().split(".")).with_suffix(".py") for name in named}
+    """Hex digest of a folder's files that compile something, and of the project's modules they import, however deep."""
+    texts: dict[Path, bytes] = {}
+    waiting = [path for path in folder.glob("*.py") if COMPILES.search(path.read_bytes())]
+    while waiting:
+        path = waiting.pop()
+        if path not in texts:
+            texts[path] = path.read_bytes()
+            waiting += _imported(texts[path])
     digest = hashlib.sha256()
-    for path in sorted(compiling.keys() | {path for path in imported if path.exists()}):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path, text in sorted(texts.items()):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(text).digest())
     return digest.hexdigest()
+
+
+def _imported(text: bytes) -> list[Path]:
+    """Files of the project that a source imports: `from testbed.a import b` names a.py, or a/b.py."""
+    found = []
+    for module, names in IMPORT.findall(text):
+        place = ROOT.joinpath(*module.decode().split(".")[1:])
+        found += [place.with_suffix(".py"), *(place / f"{name.decode()}.py" for name in WORD.findall(names))]
+    return [path for path in found if path.exists()]

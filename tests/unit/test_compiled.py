@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from testbed import compiled
 from testbed.compiled import sources_digest
 
 IMPORT = "from testbed.compiled import kernel\n"
@@ -44,8 +47,23 @@ def test_only_what_compiles_and_what_it_imports_counts(tmp_path: Path) -> None:
     before = sources_digest(tmp_path)
     (tmp_path / "plain.py").write_text("x = 2\n")
     assert sources_digest(tmp_path) == before
-    (tmp_path / "callee.py").write_text("from testbed.units import db\n" + CALLEE.format(2))
+    (tmp_path / "callee.py").write_text("from testbed.units import to_db\n" + CALLEE.format(2))
     assert sources_digest(tmp_path) != before
+
+
+def test_imports_are_followed_however_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module by its name and out of its package, and a constant that came through a module between."""
+    monkeypatch.setattr(compiled, "ROOT", tmp_path)
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "loop.py").write_text("from testbed.compiled import kernel\nfrom testbed.room import between\n")
+    (room / "between.py").write_text("from testbed.limits import (\n    MOST,\n)\n")
+    (tmp_path / "limits.py").write_text("MOST = 1\n")
+    digests = {sources_digest(room)}
+    for path, text in ((tmp_path / "limits.py", "MOST = 2\n"), (room / "between.py", "MOST = 3\n")):
+        path.write_text(text)
+        digests.add(sources_digest(room))
+    assert len(digests) == 3
 
 
 def test_a_debugger_can_step_into_loops_that_are_not_compiled() -> None:
