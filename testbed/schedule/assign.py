@@ -25,8 +25,9 @@ from testbed.schedule.status import Status
 UNSERVED, NOT_PLAIN = -np.inf, np.nan
 """In place of a total: not every link has a subcarrier; types or numbers are to be looked at."""
 
-OPTIMAL = Status.OPTIMAL
-_record = tuple.__new__
+OPTIMAL, _record = Status.OPTIMAL, tuple.__new__
+"""Short ways to what every answer needs: a named tuple's own constructor takes half as long again."""
+
 WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
 
 

@@ -297,6 +297,6 @@ def marked_energy(energy: Floats, line: int, selected: Bools, n: int) -> float:
     """Energy of the marked experts of token n, summed in their own order."""
     s = 0.0
     for j in range(energy.shape[1]):
-        e = energy[line, j]
+        e = energy[line, j]  # read in any case, so that no branch is guessed wrong
         s += e if selected[n, j] else 0.0
     return s
