@@ -298,9 +298,9 @@ def main() -> None:
     table["selection"] += [selection(rng, 64, 8, share, 1024, 0) for share in (0.5, 0.8, 0.95)]
     show("selection, µs a token, 1024 tokens that share prices", table["selection"])
 
-    sizes = [(12, 64), (56, 64), (72, 72), (56, 1024), (240, 240), (240, 256), (240, 4096)]
+    sizes = [(6, 16), (20, 20), (12, 64), (56, 64), (72, 72), (56, 1024), (240, 240), (240, 256), (240, 4096)]
     sizes += [(992, 992), (992, 1024), (992, 4096)]
-    table["assignment"] = [assignments(rng, *size, draws=1 if arguments.quick else 5) for size in sizes]
+    table["assignment"] = [assignments(rng, *size, draws=1 if arguments.quick else 15) for size in sizes]
     show("assignment, µs", table["assignment"])
 
     joint_sizes = [(3, 8, 6, 2), (4, 16, 8, 2), (6, 36, 16, 3)] + ([] if arguments.quick else [(8, 64, 16, 4)])
