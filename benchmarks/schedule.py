@@ -17,11 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from scipy.optimize import linear_sum_assignment
 
-from testbed.schedule.arrays import INT64
-from testbed.schedule.assign import Assignment, assign_many, assign_subcarriers
+from testbed.schedule.assign import _assign_by_numba, assign_many, assign_subcarriers
 from testbed.schedule.candidates import candidate_lists
 from testbed.schedule.exact import jesa_exact, select_exact
 from testbed.schedule.jesa import jesa
@@ -120,9 +118,9 @@ def assignments(rng: np.random.Generator, links: int, subcarriers: int, draws: i
 def assignment(rng: np.random.Generator, links: int, subcarriers: int, repeat: int) -> Row:
     """Microseconds of one assignment: warm (lists at hand), cold, scipy, and lapx in three ways; the best one counts.
 
-    "floor" is what a call from Python costs that assigns nothing: weights into compiled code, and arrays for the
-    result. "batch" is one of many weights in one call. Peers get costs already multiplied by weights, which takes
-    "product" and is none of their time. lapjvs works in single precision, as it does unless told.
+    "by numba" is what a warm one takes where there is no C compiler, "batch" one of many weights in one call. Peers
+    get costs already multiplied by weights, which takes "product" and is none of their time. lapjvs works in single
+    precision, as it does unless told.
     """
     import lap
 
@@ -132,9 +130,9 @@ def assignment(rng: np.random.Generator, links: int, subcarriers: int, repeat: i
     lists = candidate_lists(cost)
     many = rng.integers(1, 20, (1000 if links < 100 else 20, links)).astype(float)
     ways: dict[str, Callable[[], object]] = {
-        "floor µs": lambda: nothing(links, subcarriers, weight),
         "warm µs": lambda: assign_subcarriers(cost, weight, candidates=lists),
         "cold µs": lambda: assign_subcarriers(cost, weight),
+        "by numba µs": lambda: _assign_by_numba(cost, weight, lists),
         "product µs": lambda: cost * weight[:, None],
         "scipy µs": lambda: linear_sum_assignment(weighted),
         "lapjv µs": lambda: lap.lapjv(weighted, extend_cost=True),
@@ -155,25 +153,18 @@ def assignment(rng: np.random.Generator, links: int, subcarriers: int, repeat: i
     return row
 
 
-@njit
-def _take_nothing(weight: np.ndarray, held: np.ndarray, duals: np.ndarray) -> float:
-    return 0.0
-
-
-def nothing(links: int, subcarriers: int, weight: np.ndarray) -> Assignment:
-    """What no call from Python can do without: weights into compiled code, and arrays to hold the result."""
-    held, duals = np.empty(links, INT64), np.empty(subcarriers)
-    return tuple.__new__(Assignment, (held, _take_nothing(weight, held, duals), duals, (), None))
-
-
 def medians_in_turn(ways: dict[str, Callable[[], object]], repeat: int) -> dict[str, object]:
-    """Median microseconds of each way, in turn, each called as often as takes 2 ms; a slow way is tried twice."""
+    """Median microseconds of each way, in turn, each called as often as takes 2 ms; a slow way is tried twice.
+
+    Each is called once before its time is taken, so that it finds its own arrays in the processor's cache.
+    """
     taken: dict[str, list[float]] = {name: [] for name in ways}
     calls = {name: max(1, int(2e-3 / median_s(work, 3))) for name, work in ways.items()}
     for _ in range(repeat):
         for name, work in ways.items():
             if len(taken[name]) >= 2 and taken[name][-1] > 0.03:
                 continue
+            work()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 work()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +35,28 @@ def kernel(**options: Any) -> Callable[[F], F]:  # noqa: ANN401
 
     def compiled(function: F) -> F:
         dispatcher = njit(cache=True, nogil=True, **options)(function)
-        if dispatcher is not function:  # it is one with NUMBA_DISABLE_JIT=1, for a debugger
-            _forget_if_stale(Path(function.__code__.co_filename).parent, Path(dispatcher.stats.cache_path))
+        kept = cache_folder(dispatcher)
+        if kept is not None:
+            _forget_if_stale(Path(function.__code__.co_filename).parent, kept)
         return cast(F, dispatcher)
 
     return compiled
 
 
+def cache_folder(kernel: Any) -> Path | None:  # noqa: ANN401
+    """Where compiled code of a kernel is kept; None if it is not compiled, with NUMBA_DISABLE_JIT=1 for a debugger."""
+    return Path(str(kernel.stats.cache_path)) if isinstance(kernel, Dispatcher) else None
+
+
 @cache
 def _forget_if_stale(folder: Path, kept: Path) -> None:
-    """Throw away the indices of compiled code in `kept` unless they were made from what `folder` holds now."""
+    """Throw away compiled code in `kept` unless it was made from what `folder` holds now."""
     stamp, now = kept / STAMP, sources_digest(folder)
     if stamp.exists() and stamp.read_text(encoding="ascii") == now:
         return
     log.warning("compiling the inner loops of %s: once until they change, seconds to a minute", folder.name)
-    for index in kept.glob("*.nbi"):
-        index.unlink(missing_ok=True)
+    for code in kept.glob("*.nb[ic]"):
+        code.unlink(missing_ok=True)
     stamp.write_text(now, encoding="ascii")
 
 

@@ -10,23 +10,25 @@ looked up, and the answer stays exact.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
+from testbed.compiled import cache_folder
 from testbed.errors import ProblemError
-from testbed.schedule.arrays import INT64, Floats, Ints, Shorts, named, place_of, real_numbers
+from testbed.schedule import direct
+from testbed.schedule.arrays import INT64, Floats, Ints, named, place_of, real_numbers
 from testbed.schedule.candidates import Candidates, all_numbers, real_matrix, unreal_cost
-from testbed.schedule.compiled import kernel, sealed
+from testbed.schedule.compiled import c_function, kernel
 from testbed.schedule.match import match
 from testbed.schedule.status import Status
 
-UNSERVED, NOT_PLAIN = -np.inf, np.nan
-"""In place of a total: not every link has a subcarrier; types or numbers are to be looked at."""
-
-OPTIMAL, _record = Status.OPTIMAL, tuple.__new__
-"""Short ways to what every answer needs: a named tuple's own constructor takes half as long again."""
+UNSERVED, NOT_A_NUMBER = -np.inf, np.nan
+"""In place of a total: not every link has a subcarrier; some weight or cost is no legal number."""
 
 WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
 
@@ -34,7 +36,7 @@ WEIGHT_REMEDY = "a weight must be finite and ≥ 0; 0 says idle"
 class Assignment(NamedTuple):
     """One subcarrier for each link that carries something.
 
-    A named tuple, because making a frozen dataclass takes longer than a small assignment.
+    A named tuple, because making a frozen dataclass takes longer than a small assignment. `direct.c` knows its fields.
 
     subcarrier (L,)  subcarrier of each link, −1 = idle or unserved
     total            Σ weight·cost of the served links; it is the minimum if `unserved` is empty
@@ -58,24 +60,8 @@ def assign_subcarriers(cost: ArrayLike, weight: ArrayLike, *, candidates: Candid
     more active links than subcarriers, or links that nothing can serve, as many links as possible are served and the
     rest are named in `unserved`. NaN, −inf, negative weights and wrong shapes are a `ProblemError`.
     """
-    # Compiled code finds by itself whatever is not plain: checking here takes as long as a small assignment.
-    try:
-        links, subcarriers = cost.shape  # type: ignore[union-attr]
-        held, duals = np.empty(links, INT64), np.empty(subcarriers)
-        if candidates is None:
-            total = _assign_anew.call(cost, weight, held, duals)
-        elif candidates.cost is cost:
-            _, column, price, order = candidates
-            total = _assign_known.call(cost, column, price, order, weight, held, duals)
-        else:
-            total = NOT_PLAIN
-    except (AttributeError, TypeError, ValueError):
-        total = NOT_PLAIN
-    if total > UNSERVED:
-        return _record(Assignment, (held, total, duals, (), OPTIMAL))
-    if total == UNSERVED:
-        return _short(cost, weight, held, duals)  # type: ignore[arg-type]
-    return _assign_checked(cost, weight, candidates)
+    found = _short_way(cost, weight, candidates)
+    return _assign_checked(cost, weight, candidates) if found is None else found
 
 
 def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Floats]:
@@ -92,32 +78,23 @@ def assign_many(candidates: Candidates, weights: ArrayLike) -> tuple[Ints, Float
     return _assign_all(candidates, weights)
 
 
-@sealed
-def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> float:
-    """The total of the cheapest assignment, UNSERVED or NOT_PLAIN; by full rows, as one call does not earn lists."""
-    if weight.size != cost.shape[0] or not all_numbers(cost):
-        return NOT_PLAIN
-    column, price = held[:0].view(np.int32).reshape((weight.size, 0)), weight[:0].reshape((weight.size, 0))
-    return _total(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
-
-
-@sealed
-def _assign_known(
-    cost: Floats, column: Shorts, price: Floats, order: Ints, weight: Floats, held: Ints, duals: Floats
-) -> float:
-    """The same by lists, which come one by one: a named tuple costs a call from Python more than all else."""
-    return _total(Candidates(cost, column, price, order), weight, held, duals)
+@kernel
+def _assign(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> float:
+    """The total of the cheapest assignment, UNSERVED or NOT_A_NUMBER; held (L,) and duals (M,) are filled."""
+    for w in weight:
+        if not 0.0 <= w < np.inf:
+            return NOT_A_NUMBER
+    total, missing = match(lists, weight, held, duals)
+    return total if missing == 0 else UNSERVED
 
 
 @kernel
-def _total(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> float:
-    if weight.size != lists.cost.shape[0]:
-        return NOT_PLAIN
-    for w in weight:
-        if not 0.0 <= w < np.inf:
-            return NOT_PLAIN
-    total, missing = match(lists, weight, held, duals)
-    return total if missing == 0 else UNSERVED
+def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> float:
+    """The same by full rows, as one call does not earn lists."""
+    if not all_numbers(cost):
+        return NOT_A_NUMBER
+    column, price = np.empty((weight.size, 0), dtype=np.int32), np.empty((weight.size, 0))
+    return _assign(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
 
 
 @kernel
@@ -131,21 +108,75 @@ def _assign_all(lists: Candidates, weights: Floats) -> tuple[Ints, Floats]:
 
 
 def _assign_checked(cost: ArrayLike, weight: ArrayLike, candidates: Candidates | None) -> Assignment:
-    """The same for whatever is not plain: other types, wrong numbers."""
+    """The same for whatever is not plain: other types, wrong numbers, and a first call."""
     weight = real_numbers("weight", weight)
     cost = real_matrix("cost", cost) if candidates is None else _listed_cost(cost, candidates)
-    links, subcarriers = cost.shape
-    if weight.shape != (links,):
-        raise ProblemError(f"weight has shape {weight.shape}; it must be ({links},), one weight a link")
-    held, duals = np.empty(links, INT64), np.empty(subcarriers)
-    if candidates is None:
-        total = _assign_anew.open(cost, weight, held, duals)
-    else:
-        total = _assign_known.open(cost, *candidates[1:], weight, held, duals)
+    if weight.shape != cost.shape[:1]:
+        raise ProblemError(f"weight has shape {weight.shape}; it must be ({len(cost)},), one weight a link")
+    _open_short_way()
+    for way in (_short_way, _assign_by_numba):
+        found = way(cost, weight, candidates)
+        if found is not None:
+            return found
+    raise ProblemError(_illegal(cost, weight))
+
+
+def _assign_by_numba(cost: Floats, weight: Floats, lists: Candidates | None) -> Assignment | None:
+    """What `direct.c` does, for those who have no C compiler, and for odd lists."""
+    held, duals = np.empty(cost.shape[0], INT64), np.empty(cost.shape[1])
+    total = _assign_anew(cost, weight, held, duals) if lists is None else _assign(lists, weight, held, duals)
     if total > UNSERVED:
         return Assignment(held, total, duals)
-    _refuse(cost, weight)
-    return _short(cost, weight, held, duals)
+    return _short(cost, weight, held, duals) if total == UNSERVED else None
+
+
+def _no_way(*_arguments: object) -> Assignment | None:
+    """The short way before it is opened, and where it cannot be."""
+    return None
+
+
+_short_way: Callable[..., Assignment | None] = _no_way
+
+
+@cache
+def _open_short_way() -> None:
+    """Have `direct.c` call `_assign_at` for all plain arrays from now on."""
+    global _short_way
+    kept = cache_folder(_assign)
+    module = None if kept is None else direct.load(kept)
+    if module is not None:
+        kernel_at = c_function(SIGNATURE)(_assign_at)
+        module.prepare(kernel_at.address, kernel_at, Assignment, Status.OPTIMAL, _short)
+        _short_way = module.assign
+
+
+Address = Any
+SIGNATURE = (
+    "float64(CPointer(float64), intp, intp, CPointer(int32), CPointer(float64), intp, CPointer(int64), "
+    "CPointer(float64), CPointer(int64), CPointer(float64))"
+)
+
+
+def _assign_at(
+    cost: Address,
+    links: int,
+    subcarriers: int,
+    column: Address,
+    price: Address,
+    width: int,
+    order: Address,
+    weight: Address,
+    held: Address,
+    duals: Address,
+) -> float:
+    """`_assign` for `direct.c`: addresses of C-ordered arrays, and their sizes. Without lists the width is −1."""
+    costs, weights = carray(cost, (links, subcarriers)), carray(weight, links)
+    hold, prices = carray(held, links), carray(duals, subcarriers)
+    if width < 0:
+        return _assign_anew(costs, weights, hold, prices)
+    shape = links, width
+    lists = Candidates(costs, carray(column, shape), carray(price, shape), carray(order, links))
+    return _assign(lists, weights, hold, prices)
 
 
 def _short(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> Assignment:
@@ -164,10 +195,7 @@ def _listed_cost(cost: ArrayLike, lists: Candidates) -> Floats:
     return lists.cost
 
 
-def _refuse(cost: Floats, weight: Floats) -> None:
-    """Name the entry that is no legal number, if there is one."""
+def _illegal(cost: Floats, weight: Floats) -> str:
+    """What to say of the first entry that is no legal number."""
     wrong = ~((weight >= 0.0) & (weight < np.inf))
-    if wrong.any():
-        raise ProblemError(f"{named('weight', weight, place_of(wrong))}: {WEIGHT_REMEDY}")
-    if not all_numbers(cost):
-        raise ProblemError(unreal_cost(cost))
+    return f"{named('weight', weight, place_of(wrong))}: {WEIGHT_REMEDY}" if wrong.any() else unreal_cost(cost)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
 
 from testbed.errors import ProblemError
-from testbed.schedule.assign import Assignment, _assign_anew, _assign_known, assign_many, assign_subcarriers
+from testbed.schedule.assign import Assignment, _assign, _assign_anew, assign_many, assign_subcarriers
 from testbed.schedule.candidates import candidate_lists
 from testbed.schedule.status import Status
 
@@ -167,10 +167,9 @@ def test_other_types_are_converted_and_not_compiled_for(rng: np.random.Generator
     cost, weight = rayleigh_costs(rng, 5, 8), rng.integers(1, 9, 5).astype(float)
     plain, lists = assign_subcarriers(cost, weight), candidate_lists(cost)
     assign_subcarriers(cost, weight, candidates=lists)
-    kernels = (_assign_anew._kernel, _assign_known._kernel)
-    known = [kernel.signatures for kernel in kernels]
+    known = [kernel.signatures for kernel in (_assign, _assign_anew)]
     for others in (cost.tolist(), np.asfortranarray(cost), np.repeat(cost, 2, axis=1)[:, ::2]):
         for weights in (weight.tolist(), weight.astype(int), np.repeat(weight, 2)[::2]):
             assert assign_subcarriers(others, weights).total == plain.total
             assert assign_subcarriers(others, weights, candidates=lists).total == pytest.approx(plain.total, rel=1e-12)
-    assert [kernel.signatures for kernel in kernels] == known
+    assert [kernel.signatures for kernel in (_assign, _assign_anew)] == known
