@@ -23,7 +23,7 @@ from testbed.errors import ProblemError
 from testbed.schedule import direct
 from testbed.schedule.arrays import INT64, Floats, Ints, named, place_of, real_numbers
 from testbed.schedule.candidates import Candidates, all_numbers, real_matrix, unreal_cost
-from testbed.schedule.compiled import c_function, kernel
+from testbed.schedule.compiled import allocating, c_function, kernel
 from testbed.schedule.match import match
 from testbed.schedule.status import Status
 
@@ -88,7 +88,7 @@ def _assign(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> flo
     return total if missing == 0 else UNSERVED
 
 
-@kernel
+@allocating
 def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> float:
     """The same by full rows, as one call does not earn lists."""
     if not all_numbers(cost):
@@ -97,7 +97,7 @@ def _assign_anew(cost: Floats, weight: Floats, held: Ints, duals: Floats) -> flo
     return _assign(Candidates(cost, column, price, np.arange(weight.size)), weight, held, duals)
 
 
-@kernel
+@allocating
 def _assign_all(lists: Candidates, weights: Floats) -> tuple[Ints, Floats]:
     subcarrier, totals = np.empty(weights.shape, dtype=np.int64), np.empty(weights.shape[0])
     duals = np.empty(lists.cost.shape[1])

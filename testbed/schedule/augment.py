@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Floats, Ints, Shorts
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.dense import LANES, find_full_path, lower_settled
 from testbed.schedule.heap import ABSENT, SETTLED, lower, settle_first
 
@@ -30,7 +30,7 @@ full from the first: twice as fast at 992 × 992, as fast at 992 × 1024.
 NO_PATH, LIST_TOO_SHORT = -1, -2
 
 
-@kernel
+@allocating
 def augment_all(
     cost: Floats, column: Shorts, price: Floats, weight: Floats, held: Ints, owner: Ints, value: Floats, waiting: Ints
 ) -> int:

@@ -6,14 +6,14 @@ import numpy as np
 
 from testbed.schedule.arrays import Bools, Bytes, Floats, Ints
 from testbed.schedule.branch import choose, sort_reachable
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.ratio import choose_plain
 from testbed.schedule.subsets import LANES, MAX_EXPERTS, choose_from_table
 
 AUTO, TABLE, SEARCH = 0, 1, 2
 
 
-@kernel
+@allocating
 def choose_all(
     score: Floats,
     energy: Floats,
@@ -76,7 +76,7 @@ def choose_line(
         )
 
 
-@kernel
+@allocating
 def choose_all_plain(
     score: Floats,
     energy: Floats,
@@ -101,7 +101,7 @@ def choose_all_plain(
         )
 
 
-@kernel
+@allocating
 def group(line: Ints, lines: int) -> tuple[Ints, Ints]:
     """Tokens by line: members[first[k] : first[k + 1]] are those of line k, in their order."""
     first = np.zeros(lines + 2, dtype=np.int64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Floats, Ints, Shorts
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.dense import LANES, two_best_of_row
 
 BIDS, FEWEST = 128, 4
@@ -38,7 +38,7 @@ def take_best(column: Shorts, weight: Floats, order: Ints, held: Ints, owner: In
     return crowd
 
 
-@kernel
+@allocating
 def bid(
     cost: Floats,
     column: Shorts,

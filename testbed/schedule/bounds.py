@@ -19,7 +19,7 @@ import numpy as np
 from testbed.schedule.arrays import Bools, Floats, Ints, Shorts
 from testbed.schedule.batch import search_cost
 from testbed.schedule.branch import choose, sort_again
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.rounds import Round, Scratch, State
 
 PATIENCE = 4
@@ -54,7 +54,7 @@ class Multipliers(NamedTuple):
     stride: Floats
 
 
-@kernel
+@allocating
 def start_bound(s: State, b: Multipliers) -> None:
     """Start from the duals and the loads of a decision."""
     b.dual_0[:] = s.dual_0
@@ -153,7 +153,7 @@ def _take_charges(n: int, fresh: Floats, price: Floats, selected: Bools) -> tupl
     return stirred, change
 
 
-@kernel
+@allocating
 def _shares(use: Floats, source: Ints, K: int, share: Floats) -> None:
     """Each token's part of its links: its use over the use of all tokens of the source."""
     total = np.zeros((K, K))
@@ -182,7 +182,7 @@ def charged(column: Shorts, price: Floats, row: int, dual: Floats, share: float)
     return best, where
 
 
-@kernel
+@allocating
 def _step(r: Round, b: Multipliers, distance: float) -> None:
     """Polyak's step: prices of subcarriers used more than once rise, those of unused ones fall."""
     slope_0, slope_1 = np.full(b.dual_0.size, -1.0), np.full(b.dual_1.size, -1.0)

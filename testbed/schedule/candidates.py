@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Floats, Ints, Shorts, named, place_of, real_numbers
-from testbed.schedule.compiled import UNSIGNED, kernel
+from testbed.schedule.compiled import UNSIGNED, allocating, kernel
 
 
 class Candidates(NamedTuple):
@@ -67,7 +67,7 @@ def list_width(links: int, subcarriers: int) -> int:
     return min(width, subcarriers)
 
 
-@kernel
+@allocating
 def fill_lists(cost: Floats, width: int) -> tuple[Shorts, Floats, bool]:
     """Candidate lists of every row, and whether every cost is a number above −inf. Width 0 only checks."""
     links, subcarriers = cost.shape
@@ -124,7 +124,8 @@ def _gather(cost: Floats, link: int, width: int, least: Floats, sample: Floats, 
     strands, subcarriers = least.size, cost.shape[1]
     edge = np.inf
     if strands > width:
-        sample[:] = least
+        for q in range(strands):
+            sample[q] = least[q]
         edge = keep_smallest(sample, where, strands, width)
     count = 0
     for q in range(strands):

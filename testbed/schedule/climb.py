@@ -6,7 +6,7 @@ import numpy as np
 
 from testbed.schedule.arrays import Bools, Floats, Ints
 from testbed.schedule.close import close_until_served
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.quota import MAX_NODES, open_by_quota
 from testbed.schedule.rounds import (
     MAX_PASSES,
@@ -57,7 +57,7 @@ def fit(r: Round, s: State, w: Scratch, spare: State, price: Floats) -> float:
     return close_until_served(r, s, w, spare, price, -1)
 
 
-@kernel
+@allocating
 def fit_to_equal(r: Round, s: State, w: Scratch) -> float:
     """Choose at the prices of an assignment in which all pairs weigh the same; the energy, inf if unserved."""
     K = r.compute.size
@@ -71,7 +71,7 @@ def fit_to_equal(r: Round, s: State, w: Scratch) -> float:
     return assign(r, s, w) if choose_at(r, s, w, price) else np.inf
 
 
-@kernel
+@allocating
 def fit_to_held(r: Round, s: State, w: Scratch, spare: State, held_0: Ints, held_1: Ints) -> float:
     """Choose at the prices of a given allocation. Returns the energy, inf if no way was found."""
     price = np.empty(r.ideal.shape)
@@ -81,7 +81,7 @@ def fit_to_held(r: Round, s: State, w: Scratch, spare: State, held_0: Ints, held
     return fit(r, s, w, spare, price)
 
 
-@kernel
+@allocating
 def alternate(r: Round, s: State, w: Scratch, spare: State, energy: float) -> tuple[float, int]:
     """Select at current prices and assign, while that lowers the energy. Returns (energy, passes).
 
@@ -112,7 +112,7 @@ def settle(r: Round, s: State, w: Scratch, trial: State, spare: State, energy: f
     return found
 
 
-@kernel
+@allocating
 def start_at_duals(r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float) -> float:
     """Select anew at dual prices of several scales; keep the best."""
     price = np.empty(r.ideal.shape)
@@ -134,7 +134,7 @@ def start_at_held(
     return settle(r, s, w, trial, spare, energy, found)
 
 
-@kernel
+@allocating
 def start_at_choice(
     r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float, selected: Bools
 ) -> float:
@@ -147,7 +147,7 @@ def start_at_choice(
     return settle(r, s, w, trial, spare, energy, found)
 
 
-@kernel
+@allocating
 def sweep(r: Round, s: State, w: Scratch, trial: State, spare: State, energy: float, effort: float) -> float:
     """Try to open and to close each contested pair once, in an order that node numbers do not change."""
     K = r.compute.size

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Floats
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.rounds import Round, Scratch, State, assign, reselect
 
 UNKNOWN = -1.0
 
 
-@kernel
+@allocating
 def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floats, keep: int) -> float:
     """Close pairs of a state, lowest regret first, until every phase can be assigned. Returns its energy.
 
@@ -40,9 +40,10 @@ def close_until_served(r: Round, s: State, w: Scratch, spare: State, price: Floa
 @kernel
 def _crowded(r: Round, s: State) -> bool:
     """Whether links in use outnumber subcarriers, so that no assignment need be tried."""
-    links = np.sum(s.load > 0.0)
+    links = 0
     for i in range(r.compute.size):
-        links -= s.load[i, i] > 0.0
+        for j in range(r.compute.size):
+            links += i != j and s.load[i, j] > 0.0
     return links > min(r.there.cost.shape[1], r.back.cost.shape[1])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Floats, Ints
-from testbed.schedule.compiled import UNSIGNED, kernel
+from testbed.schedule.compiled import UNSIGNED, inlined, kernel
 
 LANES = 32
 """Columns compared side by side: four vectors of AVX-512, eight of AVX2."""
@@ -18,7 +18,7 @@ Front = tuple[Floats, Ints, Ints, Floats, Floats]
 """(M,) each: distance, −inf once settled; row that reached the column; settled columns and their distances. (LANES,)"""
 
 
-@kernel
+@inlined
 def two_best_of_row(row: int, cost: Floats, weight: float, value: Floats, lanes: Floats) -> tuple[int, float, float]:
     """The best column of a row by cost less value, that difference, the second best; lanes (2, LANES) is scratch."""
     whole = value.size // LANES * LANES
@@ -43,7 +43,7 @@ def two_best_of_row(row: int, cost: Floats, weight: float, value: Floats, lanes:
     return first, best, second
 
 
-@kernel
+@inlined
 def _two_best_of_lanes(row: int, cost: Floats, weight: float, value: Floats, whole: int, lanes: Floats) -> None:
     """The least and the second least reduced cost among the columns that are equal modulo LANES, for each of them."""
     lanes[:] = np.inf

@@ -13,7 +13,7 @@ import numpy as np
 
 from testbed.errors import ProblemError
 from testbed.schedule.arrays import Floats, Ints
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.problem import Decision, Problem
 from testbed.schedule.serve import loads
 
@@ -101,7 +101,7 @@ def _fill_phase(rate: Floats, bits: Floats, subcarrier: Ints, power: float, fact
     return PhaseFill(link, energy, duration)
 
 
-@kernel
+@allocating
 def _hand_out(
     rate: Floats, bits: Floats, first: Ints, own: Ints, power: float, factor: float
 ) -> tuple[Ints, Floats, Floats]:

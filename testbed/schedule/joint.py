@@ -18,7 +18,7 @@ from testbed.schedule.climb import (
     start_at_held,
     sweep,
 )
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.pose import multipliers, pose
 from testbed.schedule.rounds import Round, Scratch, State, assign, count_loads, empty_like
 
@@ -30,7 +30,7 @@ STEPS = 8
 CHUNKS = 6
 
 
-@kernel
+@allocating
 def decide_jointly(
     score: Floats, source: Ints, need: Floats, limit: int, compute: Floats, hops: int, there: Candidates,
     back: Candidates, full: bool, start: int, warm: bool, given: Bools, given_0: Ints, given_1: Ints, gap: float,
@@ -67,7 +67,7 @@ def decide_jointly(
     return energy, bound, passes, points
 
 
-@kernel
+@allocating
 def _begin(
     r: Round, s: State, w: Scratch, spare: State, start: int, given: Bools, given_0: Ints, given_1: Ints
 ) -> float:

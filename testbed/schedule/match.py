@@ -8,10 +8,10 @@ from testbed.schedule.arrays import Floats, Ints
 from testbed.schedule.augment import augment_all
 from testbed.schedule.bids import bid, take_best
 from testbed.schedule.candidates import Candidates
-from testbed.schedule.compiled import inlined
+from testbed.schedule.compiled import allocating
 
 
-@inlined
+@allocating
 def match(lists: Candidates, weight: Floats, held: Ints, duals: Floats) -> tuple[float, int]:
     """Serve all rows of positive weight, taken up in the order of the lists. Returns (total, rows not served).
 

@@ -9,7 +9,7 @@ from testbed.schedule.batch import choose_all, group
 from testbed.schedule.bounds import Multipliers
 from testbed.schedule.branch import RELAXED, sort_reachable
 from testbed.schedule.candidates import Candidates
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating
 from testbed.schedule.rounds import MAX_PASSES, Round, Scratch, State, count_loads
 
 FLOOR_NODES = 200_000
@@ -19,7 +19,7 @@ SEARCH_NODES = 2_000
 """Nodes a token may take inside the joint search, which asks for the same token many times."""
 
 
-@kernel
+@allocating
 def pose(
     score: Floats,
     source: Ints,
@@ -62,7 +62,7 @@ def pose(
     return r, s, w
 
 
-@kernel
+@allocating
 def ideal_prices(compute: Floats, hops: int, there: Candidates, back: Candidates) -> Floats:
     """(K, K) pair prices on every link's own best subcarriers, summed in the order of `rounds.current_prices`."""
     K = compute.size
@@ -77,7 +77,7 @@ def ideal_prices(compute: Floats, hops: int, there: Candidates, back: Candidates
     return price
 
 
-@kernel
+@allocating
 def multipliers(r: Round, s: State, chosen: Bools, proven: Floats) -> Multipliers:
     """The bound search at its start: what the relaxation chose, (N, K), at the prices it was asked, and its bounds."""
     N, K = r.score.shape
@@ -93,7 +93,7 @@ def multipliers(r: Round, s: State, chosen: Bools, proven: Floats) -> Multiplier
     )  # fmt: skip
 
 
-@kernel
+@allocating
 def _scratch(tokens: int, K: int, limit: int) -> Scratch:
     return Scratch(
         np.empty((6, K + 1)), np.empty((6, K + 1), dtype=np.int64), np.empty((K + 1, limit + 1)),

@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from testbed.schedule.arrays import Floats, Ints
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.rounds import Round
 
 MAX_NODES = 10
 
 
-@kernel
+@allocating
 def open_by_quota(r: Round, price: Floats, links: int) -> bool:
     """Close pairs in `price` (K, K), setting them to inf, so that at most `links` stay open at least energy.
 
@@ -48,7 +48,7 @@ def open_by_quota(r: Round, price: Floats, links: int) -> bool:
     return True
 
 
-@kernel
+@allocating
 def _best_by_size(r: Round, i: int, price: Floats, sets: Ints) -> Floats:
     """Least f_i(S) over open sets of each number of strangers, (K,); the sets go into sets[i]."""
     K = r.compute.size
@@ -64,7 +64,7 @@ def _best_by_size(r: Round, i: int, price: Floats, sets: Ints) -> Floats:
     return best
 
 
-@kernel
+@allocating
 def source_costs(r: Round, i: int, price: Floats) -> Floats:
     """f_i(S) for every set of open experts, a bit mask with bit i set, (2^K,); inf where a token is unserved."""
     K = r.compute.size

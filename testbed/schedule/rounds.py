@@ -14,7 +14,7 @@ from testbed.schedule.arrays import Bools, Bytes, Floats, Ints, Shorts
 from testbed.schedule.batch import choose_line, line_cost
 from testbed.schedule.branch import RELAXED
 from testbed.schedule.candidates import Candidates
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 from testbed.schedule.match import match
 
 MAX_PASSES = 50
@@ -138,7 +138,7 @@ def _count(s: State, i: int, tokens: Ints, one: float) -> None:
                 s.load[i, j] += one
 
 
-@kernel
+@allocating
 def assign(r: Round, s: State, w: Scratch) -> float:
     """Assign the loads of a state; returns its energy, inf if some link cannot be served."""
     K = r.compute.size
@@ -174,7 +174,7 @@ def count_loads(selected: Bools, source: Ints, load: Floats) -> None:
                 load[source[n], j] += 1.0
 
 
-@kernel
+@allocating
 def empty_like(s: State) -> State:
     """Room for another state."""
     return State(
@@ -183,7 +183,7 @@ def empty_like(s: State) -> State:
     )  # fmt: skip
 
 
-@kernel
+@allocating
 def copy_state(source: State, target: State) -> None:
     """Make `target` equal to `source`."""
     target.selected[:] = source.selected
@@ -207,7 +207,7 @@ def current_prices(r: Round, s: State, price: Floats) -> None:
         _add_hop(r.back.cost, r.back.column, s.held_1, price, True)
 
 
-@kernel
+@allocating
 def _add_hop(cost: Floats, column: Shorts, held: Ints, price: Floats, back: bool) -> None:
     K = price.shape[0]
     taken = np.zeros(cost.shape[1], dtype=np.bool_)

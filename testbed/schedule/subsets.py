@@ -11,14 +11,14 @@ import numpy as np
 
 from testbed.schedule.arrays import Bools, Bytes, Floats, Ints
 from testbed.schedule.branch import EXACT, RELAXED, marked_energy, take_best_scores
-from testbed.schedule.compiled import kernel
+from testbed.schedule.compiled import allocating, kernel
 
 LANES = 128
 MAX_EXPERTS = 12
 CHECK_EVERY = 16
 
 
-@kernel
+@allocating
 def build_table(energy: Floats, line: int, limit: int) -> tuple[Ints, Floats]:
     """All sets of at most `limit` reachable experts at prices energy[line], in rising energy.
 
@@ -48,7 +48,7 @@ def build_table(energy: Floats, line: int, limit: int) -> tuple[Ints, Floats]:
     return masks, costs
 
 
-@kernel
+@allocating
 def choose_from_table(
     score: Floats,
     energy: Floats,
