@@ -22,13 +22,14 @@ Front = tuple[Floats, Ints, Ints, Floats, Floats]
 def two_best_of_row(row: int, cost: Floats, weight: float, value: Floats, lanes: Floats) -> tuple[int, float, float]:
     """The best column of a row by cost less value, that difference, the second best; lanes (2, LANES) is scratch."""
     whole = value.size // LANES * LANES
-    _two_best_of_lanes(row, cost, weight, value, whole, lanes)
     lane, best, second = -1, np.inf, np.inf
-    for q in range(LANES):
-        if lanes[0, q] < best:
-            lane, best, second = q, lanes[0, q], min(best, lanes[1, q])
-        else:
-            second = min(second, lanes[0, q])
+    if whole > 0:
+        _two_best_of_lanes(row, cost, weight, value, whole, lanes)
+        for q in range(LANES):
+            if lanes[0, q] < best:
+                lane, best, second = q, lanes[0, q], min(best, lanes[1, q])
+            else:
+                second = min(second, lanes[0, q])
     first = -1
     for m in range(lane, whole if lane >= 0 else 0, LANES):
         if weight * cost[row, m] - value[m] == best:
