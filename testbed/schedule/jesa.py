@@ -9,7 +9,8 @@ the two; what is known of it leaves open where it starts and what an idle link c
                  not optimal, and without an answer (SCARCE) when links outnumber subcarriers.
     "full"       starts where every link has its own best subcarrier (the LB), closes links when they outnumber
                  subcarriers, alternates, and then lets bound and decision close in on each other: the choices of a
-                 Lagrangian relaxation, selections at dual prices, and opening or closing links one by one.
+                 Lagrangian relaxation, selections at dual prices, opening or closing links one by one, and a tree
+                 over who owns a subcarrier that several links want, which proves the optimum where it ends.
 """
 
 from __future__ import annotations

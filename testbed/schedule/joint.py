@@ -19,11 +19,15 @@ from testbed.schedule.climb import (
     sweep,
 )
 from testbed.schedule.compiled import allocating, kernel
+from testbed.schedule.owners import search_owners
 from testbed.schedule.pose import multipliers, pose
 from testbed.schedule.rounds import Round, Scratch, State, assign, count_loads, empty_like
 
 AT_LB, AT_EQUAL, AT_HELD, AT_CHOICE = 0, 1, 2, 3
 """Where a search may start: see `jesa`; at a given allocation; at a given selection."""
+
+FEW, PLENTY = 4, 4
+"""With so many subcarriers a link, a tree over owners settles so many conflicts sooner than the Lagrangian bound."""
 
 MAX_ROUNDS = 8
 STEPS = 8
@@ -57,14 +61,33 @@ def decide_jointly(
         if warm:
             energy = start_at_held(r, s, w, trial, spare, energy, given_0, given_1)
         w.spent[0] = 0.0
-        b = multipliers(r, s, floor, proven)
-        energy, bound, rounds = close_in(r, s, w, trial, spare, b, energy, bound, gap, effort)
+        energy, bound, rounds = _prove(r, s, w, trial, spare, floor, proven, energy, bound, gap, effort)
         passes += rounds
         trace[points] = energy
         points += 1
     held_0[:] = s.held_0
     held_1[:] = s.held_1
     return energy, bound, passes, points
+
+
+@allocating
+def _prove(
+    r: Round, s: State, w: Scratch, trial: State, spare: State, floor: Bools, proven: Floats,
+    energy: float, bound: float, gap: float, effort: float,
+) -> tuple[float, float, int]:  # fmt: skip
+    """Bring a state and its bound together: by the tree over owners where it is small, by Lagrange, by the tree again.
+
+    floor (N, K) and proven (N,) are the relaxation's choice and its bounds. Returns (energy, bound, Lagrangian rounds).
+    """
+    rounds, subcarriers = 0, min(r.there.cost.shape[1], r.back.cost.shape[1])
+    if subcarriers >= PLENTY * r.there.cost.shape[0]:
+        energy, bound = search_owners(r, s, w, trial, floor, energy, bound, gap, effort, FEW)
+    if bound < energy * (1.0 - gap):
+        b = multipliers(r, s, floor.copy(), proven)
+        energy, bound, rounds = close_in(r, s, w, trial, spare, b, energy, bound, gap, effort)
+    if bound < energy * (1.0 - gap):
+        energy, bound = search_owners(r, s, w, trial, floor, energy, bound, gap, effort, r.there.cost.size)
+    return energy, bound, rounds
 
 
 @allocating
