@@ -29,6 +29,9 @@ MEMORY = 0.7
 """How much of a token's past use of a link counts in its share."""
 
 
+NOISE = 1e-9
+"""Shares of a subcarrier that sum so close to one are one: a step divides by how far they are from it."""
+
 PAIR_COST = 0.01
 """Modelled microseconds to charge one token for one pair in one step."""
 
@@ -84,7 +87,7 @@ def raise_bound(r: Round, w: Scratch, b: Multipliers, energy: float, bound: floa
         b.stride[1] = 0.0
     if b.stride[1] >= PATIENCE:
         b.stride[0], b.stride[1] = b.stride[0] / 2, 0.0
-    _step(r, b, b.stride[0] * max(energy - value, 0.0))
+    _step(r, b, b.stride[0] * max(energy - value, 0.0), energy)
     for n in range(r.source.size):
         for j in range(r.compute.size):
             b.use[n, j] = MEMORY * b.use[n, j] + (1.0 - MEMORY if b.selected[n, j] else 0.0)
@@ -183,8 +186,11 @@ def charged(column: Shorts, price: Floats, row: int, dual: Floats, share: float)
 
 
 @allocating
-def _step(r: Round, b: Multipliers, distance: float) -> None:
-    """Polyak's step: prices of subcarriers used more than once rise, those of unused ones fall."""
+def _step(r: Round, b: Multipliers, distance: float, most: float) -> None:
+    """Polyak's step: prices of subcarriers used more than once rise, up to `most`, those of unused ones fall.
+
+    No price need exceed the energy of a whole decision, and a bound from far larger ones would be lost in rounding.
+    """
     slope_0, slope_1 = np.full(b.dual_0.size, -1.0), np.full(b.dual_1.size, -1.0)
     _add_slope(r.there.column, r.there.price, b.dual_0, b.share, b.selected, r.source, False, slope_0)
     if r.hops == 2:
@@ -193,9 +199,9 @@ def _step(r: Round, b: Multipliers, distance: float) -> None:
     if r.hops == 2:
         norm += _norm(slope_1, b.dual_1)
     if norm > 0.0:
-        _move(slope_0, b.dual_0, distance / norm)
+        _move(slope_0, b.dual_0, distance / norm, most)
         if r.hops == 2:
-            _move(slope_1, b.dual_1, distance / norm)
+            _move(slope_1, b.dual_1, distance / norm, most)
 
 
 @kernel
@@ -215,15 +221,17 @@ def _add_slope(
 
 @kernel
 def _norm(slope: Floats, dual: Floats) -> float:
-    """Squared length of the part of the slope that can move."""
+    """Squared length of the part of the slope that can move; what is rounding becomes 0."""
     total = 0.0
     for m in range(slope.size):
+        if abs(slope[m]) < NOISE:
+            slope[m] = 0.0
         if dual[m] > 0.0 or slope[m] > 0.0:
             total += slope[m] * slope[m]
     return total
 
 
 @kernel
-def _move(slope: Floats, dual: Floats, step: float) -> None:
+def _move(slope: Floats, dual: Floats, step: float, most: float) -> None:
     for m in range(slope.size):
-        dual[m] = max(0.0, dual[m] + step * slope[m])
+        dual[m] = min(max(0.0, dual[m] + step * slope[m]), most)

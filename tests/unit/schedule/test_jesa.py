@@ -176,3 +176,18 @@ def test_a_decision_of_another_fleet_is_refused(rng: np.random.Generator) -> Non
     before = jesa(draw(rng, K=4, M=16, N=4, D=2))
     with pytest.raises(ProblemError, match="Leave previous out"):
         jesa(draw(rng, K=3, M=16, N=4, D=2), previous=before)
+
+
+def test_a_bound_that_meets_the_optimum_stays_below_it() -> None:
+    """Three links want one of two subcarriers. At the optimal prices nothing is left to step by but rounding."""
+    rate = np.zeros((4, 4, 2))
+    rate[0] = 1e6 * np.array([[0.309774, 0.0], [5.167074, 1.302831], [1.805439, 0.0], [2.779463, 1.888493]])
+    score = np.array([[0.135434, 0.277451, 0.302121, 0.284993], [0.060634, 0.026228, 0.889877, 0.023261]])
+    problem = Problem(
+        score=score / score.sum(axis=1, keepdims=True), source=np.array([0, 0]), rate_bps=rate, payload_bits=65536.0,
+        tx_power_w=1e-2, compute_energy_j=np.array([0.908371, 0.270483, 1.766268, 1.020302]) * 1e-4, qos=0.6,
+        max_experts=3,
+    )  # fmt: skip
+    found, best = jesa(problem), every_choice(problem)
+    assert found.total_energy_j == pytest.approx(best, rel=1e-9)
+    assert found.bound_j <= best * (1 + 1e-9)
