@@ -42,11 +42,11 @@ def search_owners(
     rule, below = np.empty((DEPTH, 4), dtype=np.int64), np.empty(DEPTH)
     price, at = np.empty((K, K)), np.full((hops, K * K), -1)
     user = np.empty(max(r.there.cost.shape[1], r.back.cost.shape[1]), dtype=np.int64)
-    trial.selected[:] = floor
-    trial.asked[:] = r.ideal
-    count_loads(floor, r.source, trial.load)
-    depth, proven = 0, np.inf
+    depth, proven, low = 0, np.inf, np.inf
     while True:
+        if low == np.inf:
+            # Also after a node where a token missed its QoS: asked again at those prices, its set would pass for met.
+            _set_to_floor(r, trial, floor)
         low = _bound_under(r, trial, w, rule, depth, price, at)
         conflicts = _pick_conflict(r, trial, at, rule, depth, user) if low < energy * (1.0 - gap) else 0
         if np.isnan(low) or (depth == 0 and conflicts > most):
@@ -67,6 +67,14 @@ def search_owners(
                 if rule[d, OWNS] == 1 or d == depth - 1:
                     proven = min(proven, below[d])
             return energy, max(bound, min(proven, energy))
+
+
+@allocating
+def _set_to_floor(r: Round, s: State, floor: Bools) -> None:
+    """The LB's choice at its prices, every link on its own best subcarrier."""
+    s.selected[:] = floor
+    s.asked[:] = r.ideal
+    count_loads(floor, r.source, s.load)
 
 
 @kernel
