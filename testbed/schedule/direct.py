@@ -30,8 +30,8 @@ COMPILING_S = 60.0
 
 def load(kept: Path) -> ModuleType | None:
     """The module of direct.c from the folder `kept`, compiled if it is not there; None where that cannot be done."""
-    built = kept / f"direct-{_stamp()}{_suffix()}"
     try:
+        built = kept / f"direct-{_stamp()}{_suffix()}"
         if not built.exists():
             _compile(built)
         loader = ExtensionFileLoader("direct", str(built))
